@@ -1,0 +1,429 @@
+"""The nouns of the product as immutable typed records: what the rooms of the house hand to each other.
+
+Rules: no behaviour, no I/O, no defaults that claim something ("not seen" is None, never 0 or "clean").
+Times of traffic are seconds since the Unix epoch (UTC) as floats, good to a microsecond; times a person
+wrote down (phases, steps) are aware datetimes. Names follow
+docs/words.md; the JSON form of `Audit` is the file `findings.json` (docs/findings.schema.json).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+Mode = Literal["idle", "normal", "private", "unknown"]
+ModeBy = Literal["canary", "event_time", "arrival", "unknown"]
+CanaryKind = Literal["url", "term", "text", "title", "identifier"]
+Action = Literal[
+    "type_and_submit", "type_only", "paste", "click", "search", "visit", "download", "wait", "other"
+]
+Observability = Literal["observed", "metadata_only", "not_observed", "capture_failed"]
+GapReason = Literal[
+    "truncated", "malformed", "lost", "pinned", "ech", "quic", "no_key", "limit", "unsupported"
+]
+SecuredBy = Literal["cleartext", "proxy", "keylog", "dsb"]
+Direction = Literal["up", "down"]
+Granularity = Literal[
+    "full", "no_scheme", "no_query", "path", "host", "registrable_domain", "term", "prefix"
+]
+Expected = Literal["visited_site", "chosen_engine"]
+Origin = Literal["page", "browser", "system", "unknown"]
+Severity = Literal["critical", "high", "medium", "low", "info"]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+# --- what the sources see ------------------------------------------------------------------------
+
+
+class Record(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """One thing a source saw. `capture` is the file's name as the experiment gives it.
+
+    `src` is the device's side, `dst` the other side, whichever of them spoke.
+    """
+
+    capture: str
+    time: float | None = None
+    flow: str | None = None
+    src: str | None = None
+    sport: int | None = None
+    dst: str | None = None
+    dport: int | None = None
+
+
+class Transmission(Record, frozen=True, kw_only=True):
+    """One unit of data on the wire. `id` is unique in its capture and the same at every reading.
+
+    `host` is the name of the other side, lower case, without port; None where only an address is known.
+    `direction` is `up` when it left the device; only those are searched.
+    """
+
+    id: str
+    host: str | None = None
+    direction: Direction = "up"
+
+
+class Http(Transmission, frozen=True, kw_only=True, tag="http"):
+    """An HTTP request and what is known of its response (RFC 9110). Bodies are as sent: content
+    codings are not undone. `path` is the request target with its query. `body` of None means that a
+    body was sent and not kept."""
+
+    method: str
+    scheme: str
+    authority: str
+    path: str
+    version: str
+    status: int | None = None
+    request_bytes: int = 0
+    response_bytes: int | None = None
+    secured_by: SecuredBy = "cleartext"
+    headers: Headers = ()
+    body: bytes | None = b""
+    response_headers: Headers = ()
+    initiator: str | None = None
+
+
+class WebSocketMessage(Transmission, frozen=True, kw_only=True, tag="websocket"):
+    """One WebSocket message (RFC 6455), reassembled. `url` is that of the handshake."""
+
+    type: Literal["text", "binary"]
+    bytes: int
+    url: str = ""
+    secured_by: SecuredBy = "cleartext"
+    data: bytes = b""
+
+
+class Dns(Transmission, frozen=True, kw_only=True, tag="dns"):
+    """One question of a DNS message (RFC 1035) with the answers to it, if it is a response."""
+
+    name: str
+    type: str
+    response: bool
+    answers: tuple[str, ...] = ()
+    carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"] = "udp"
+
+
+class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
+    """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded."""
+
+    sni: str | None = None
+    alpn: tuple[str, ...] = ()
+    version: str | None = None
+    ech: bool = False
+    ja4: str | None = None
+    transport: Literal["tls", "dtls", "quic"] = "tls"
+
+
+class Message(Transmission, frozen=True, kw_only=True, tag="message"):
+    """A readable TCP or UDP payload of no known protocol."""
+
+    transport: Literal["tcp", "udp"]
+    bytes: int
+    data: bytes = b""
+
+
+class Flow(Record, frozen=True, kw_only=True, tag="flow"):
+    """A transport connection. Packet and byte counts are None where the format does not tell them;
+    `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read)."""
+
+    transport: Literal["tcp", "udp", "icmp", "other"]
+    packets_up: int | None = None
+    packets_down: int | None = None
+    bytes_up: int | None = None
+    bytes_down: int | None = None
+    payload_up: int | None = None
+    payload_down: int | None = None
+    first: float | None = None
+    last: float | None = None
+    observability: Observability = "not_observed"
+    reason: str | None = None
+    names: dict[str, tuple[str, ...]] = {}
+
+
+class Gap(Record, frozen=True, kw_only=True, tag="gap"):
+    """Something that is there and could not be read. `offset` is in bytes from the start of the file."""
+
+    reason: GapReason
+    offset: int | None = None
+    bytes: int | None = None
+    detail: str = ""
+
+
+AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap
+
+# --- the experiment ------------------------------------------------------------------------------
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """What was audited. `addresses` are its IP addresses in packet captures."""
+
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+class Browser(Struct, frozen=True, kw_only=True):
+    name: str = ""
+    version: str = ""
+
+
+class Phase(Struct, frozen=True, kw_only=True):
+    """A time interval with a mode. `end` of None: still running."""
+
+    id: str
+    mode: Literal["idle", "normal", "private"]
+    setting: str = "default"
+    start: datetime
+    end: datetime | None = None
+
+
+class Canary(Struct, frozen=True, kw_only=True):
+    """A planted value; a `decoy` was generated and never used."""
+
+    id: str
+    kind: CanaryKind
+    value: str
+    phase: str | None = None
+    decoy: bool = False
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One thing done on the device."""
+
+    at: datetime | None = None
+    action: Action
+    canary: str | None = None
+    note: str = ""
+
+
+class Experiment(Struct, frozen=True, kw_only=True):
+    """The content of `experiment.toml`. Paths in `captures` and `keys` are relative to its folder."""
+
+    schema: int = 1
+    captures: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    device: Device = Device()
+    browser: Browser = Browser()
+    phases: tuple[Phase, ...] = ()
+    canaries: tuple[Canary, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+# --- decoding and detection ----------------------------------------------------------------------
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """A value reached by decoding.
+
+    `path` says where it lies in the innermost structure (JSONPath-like; "" where there is none),
+    `layers` the decode chain, outermost first. `offset` is where its encoded form begins in the data
+    of the field `parent` (its index in the same tree, None at the root); None where it cannot be told.
+    `opaque` is true for data that nothing could open and that does not read as text.
+    """
+
+    path: str
+    layers: tuple[str, ...]
+    data: bytes
+    offset: int | None = 0
+    parent: int | None = None
+    opaque: bool = False
+
+
+class LimitHit(Struct, frozen=True, kw_only=True):
+    """A bound that stopped the work on a transmission: what was not looked at is unknown."""
+
+    bound: Literal["depth", "bytes", "ratio", "time", "fields", "matches"]
+    detail: str
+    capture: str = ""
+    transmission: str = ""
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """One needle found in one field. `offset` counts bytes in the field's data."""
+
+    canary: str
+    granularity: Granularity
+    form: str
+    offset: int
+    length: int
+
+
+class Occurrence(Struct, frozen=True, kw_only=True):
+    """One place in one transmission where a value was found. `offset` counts bytes in the data that
+    the last layer yielded (the innermost field)."""
+
+    time: str | None
+    mode_by: ModeBy
+    capture: str
+    transmission: str
+    channel: str
+    path: str
+    layers: tuple[str, ...]
+    offset: int
+    form: str
+    excerpt: str
+    granularity: Granularity
+    request: str = ""
+
+
+# --- recipients ----------------------------------------------------------------------------------
+
+
+class Recipient(Struct, frozen=True, kw_only=True):
+    """Who receives. Unknown is None. `country_located` is where the address is said to be,
+    `country_registered` where its block is registered (ISO 3166-1 alpha-2)."""
+
+    host: str | None = None
+    registrable_domain: str | None = None
+    organisation: str | None = None
+    category: str | None = None
+    ip: str | None = None
+    asn: int | None = None
+    as_name: str | None = None
+    country_located: str | None = None
+    country_registered: str | None = None
+    product: str | None = None
+    evidence: str | None = None
+
+
+class DataSource(Struct, frozen=True, kw_only=True):
+    """A third-party data set the product ships. `date` is that of the data, ISO 8601."""
+
+    name: str
+    licence: str
+    date: str
+    attribution: str
+    url: str
+
+
+# --- findings.json -------------------------------------------------------------------------------
+
+
+class Identifier(Struct, frozen=True, kw_only=True):
+    """A persistent identifier sent together with a finding."""
+
+    name: str
+    value: str
+    kind: str
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One statement of fact: leak type × recipient × mode × setting × canary or inferred value.
+    Only a finding whose `expected` is None is a leak."""
+
+    id: str
+    leak_type: str
+    severity: Severity
+    mode: Mode
+    setting: str | None
+    expected: Expected | None
+    origin: Origin
+    recipient: Recipient
+    canary: str | None
+    inferred: str | None
+    granularity: Granularity
+    identifiers: tuple[Identifier, ...]
+    explanation: str | None
+    occurrences: tuple[Occurrence, ...]
+
+
+class CaptureSummary(Struct, frozen=True, kw_only=True):
+    """One analysed file. `records` counts what the source saw, by kind."""
+
+    name: str
+    format: str
+    sha256: str
+    records: dict[str, int]
+
+
+class RecipientSummary(Struct, frozen=True, kw_only=True):
+    """One recipient and what went there. Counts are of transmissions that left the device, by mode;
+    `bytes_up` counts what was sent (requests, messages), by mode."""
+
+    recipient: Recipient
+    ips: tuple[str, ...]
+    transmissions: dict[str, int]
+    bytes_up: dict[str, int]
+    first: str | None
+    last: str | None
+    findings: tuple[str, ...]
+
+
+class CoverageEntry(Struct, frozen=True, kw_only=True):
+    """How well the flows to one recipient in one mode could be seen. Byte counts are None where no
+    capture told them."""
+
+    host: str | None
+    ip: str | None
+    mode: Mode
+    observability: Observability
+    reason: str | None
+    flows: int
+    bytes_up: int | None
+    bytes_down: int | None
+
+
+class GapSummary(Struct, frozen=True, kw_only=True):
+    """Gaps of one capture, alike in reason and detail, counted."""
+
+    capture: str
+    reason: GapReason
+    detail: str
+    count: int
+    offset: int | None
+    bytes: int | None
+
+
+class Coverage(Struct, frozen=True, kw_only=True):
+    """What was and was not seen. What was not seen is unknown, never clean."""
+
+    flows: tuple[CoverageEntry, ...]
+    gaps: tuple[GapSummary, ...]
+    statements: tuple[str, ...]
+
+
+class Trials(Struct, frozen=True, kw_only=True):
+    """n of N trials in which the verdict's finding was made."""
+
+    n: int
+    of: int
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The statement made about one mode and setting, with the findings it rests on."""
+
+    mode: Mode
+    setting: str | None
+    answer: Literal["leak", "no_leak_seen", "unknown"]
+    statement: str
+    findings: tuple[str, ...]
+    trials: Trials
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """The only part of `findings.json` that may differ between two runs on the same input."""
+
+    started: str
+    seconds: float
+    python: str
+    platform: str
+
+
+class Tool(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """The whole result: the content of `findings.json`."""
+
+    schema: int
+    tool: Tool
+    run: Run
+    experiment: Experiment
+    captures: tuple[CaptureSummary, ...]
+    recipients: tuple[RecipientSummary, ...]
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    verdicts: tuple[Verdict, ...]
+    limits: tuple[LimitHit, ...]
+    data_sources: tuple[DataSource, ...]

@@ -381,6 +381,7 @@ def _lines_of(file: Path, text: str) -> dict[_Path, int]:
         elif part == "]":
             prefix = tuple(words)
             if brackets == 2:
+                lines.setdefault(prefix, line)
                 name = ".".join(words)
                 prefix = (*words, count.get(name, 0))
                 count[name] = count.get(name, 0) + 1

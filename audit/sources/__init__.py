@@ -1,0 +1,73 @@
+"""One reader per format of capture: from a file to the records of `audit.records`.
+
+The format is told by the content, never by the name. Everything in a file is accounted for as a
+transmission, a flow or a gap. A source knows nothing of detectors and undoes no content coding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from audit.records import AnyRecord
+from audit.sources import har, mitm
+from audit.sources.bad_capture import BadCapture
+from audit.sources.opening import Opened, opened
+
+__all__ = ["BadCapture", "capture_format", "read"]
+
+_HEAD = 4096  # bytes that tell the format
+_SUPPORTED = "give a mitmproxy flow file or a HAR file"
+
+
+class Format(NamedTuple):
+    """A format: its name, how its first bytes look, and its reader (None: known, not supported yet)."""
+
+    name: str
+    magic: re.Pattern[bytes]
+    records: Callable[[Path, Opened, str], Iterator[AnyRecord]] | None
+
+
+FORMATS = (
+    Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), har.records),
+    Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), mitm.records),
+    Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), None),
+    Format("pcap", re.compile(rb"\xa1\xb2[\xc3\x3c][\xd4\x4d]|[\xd4\x4d][\xc3\x3c]\xb2\xa1"), None),
+)
+
+
+def capture_format(path: Path) -> str:
+    """The name of the format of `path`: `mitm`, `har`.
+
+    Raises:
+        BadCapture: it cannot be read, or is of no supported format.
+    """
+    with opened(path, path.name) as source:
+        return _format(path, source).name
+
+
+def read(path: Path, capture: str) -> Iterator[AnyRecord]:
+    """The records of a capture, in its order. `capture` is the name the records carry.
+
+    Raises:
+        BadCapture: before the first record, if nothing at all can be read.
+    """
+    with opened(path, capture) as source:
+        records = _format(path, source).records
+        if records is not None:
+            yield from records(path, source, capture)
+        if source.gap is not None:
+            yield source.gap
+
+
+def _format(path: Path, source: Opened) -> Format:
+    head = source.file.read(_HEAD)
+    source.file.seek(0)
+    for known in FORMATS:
+        if known.magic.match(head):
+            if known.records is None:
+                raise BadCapture(path, "packet captures are not supported yet", _SUPPORTED)
+            return known
+    raise BadCapture(path, "no known capture format", _SUPPORTED)

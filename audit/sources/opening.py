@@ -1,0 +1,103 @@
+"""From a path to the plain bytes of a capture: a file that can be sought in and mapped.
+
+Compressed files (gzip RFC 1952, zstd RFC 8878) and pipes are spooled to a nameless temporary file, within
+bounds; what stopped the spooling is handed over as a `Gap`. It never looks into the capture itself.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple, cast
+
+import zstandard
+
+from audit.records import Gap, GapReason
+from audit.sources.bad_capture import BadCapture
+
+MAX_PLAIN = 8 << 30  # bytes a compressed capture may grow to
+MAX_RATIO = 200  # growth allowed beyond the first FREE bytes; real captures stay below 50
+FREE = 64 << 20
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+
+
+class Opened(NamedTuple):
+    """The plain bytes, how many there are, and what of them is missing."""
+
+    file: BinaryIO
+    size: int
+    gap: Gap | None
+
+
+@contextmanager
+def opened(path: Path, capture: str) -> Iterator[Opened]:
+    """Open `path`, undoing one layer of gzip or zstd.
+
+    Raises:
+        BadCapture: the path cannot be read, is a folder, or is empty.
+    """
+    try:
+        raw = path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadCapture(path, f"cannot be opened ({reason})", "give the path of a readable file") from None
+    with raw:
+        head = raw.peek(4)[:4]
+        if not head:
+            raise BadCapture(path, "the file is empty", "check that the recording was finished and copied")
+        state = os.fstat(raw.fileno())
+        if head.startswith(_GZIP):
+            plain: IO[bytes] = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+        elif head == _ZSTD:
+            plain = cast(
+                IO[bytes],
+                zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+                    raw, read_across_frames=True
+                ),
+            )
+        elif stat.S_ISREG(state.st_mode):
+            yield Opened(raw, state.st_size, None)
+            return
+        else:
+            plain = raw
+        with tempfile.TemporaryFile() as spool:
+            gap = _spool(plain, spool, state.st_size, capture, bounded=plain is not raw)
+            size = spool.tell()
+            if not size:
+                raise BadCapture(path, gap.detail if gap else "the file is empty", "record or copy it again")
+            spool.seek(0)
+            yield Opened(cast(BinaryIO, spool), size, gap)
+
+
+def _spool(plain: IO[bytes], spool: IO[bytes], packed: int, capture: str, *, bounded: bool) -> Gap | None:
+    """Copy until the end, the first damage or a bound; says which of them it was."""
+    size = 0
+
+    def gap(reason: GapReason, detail: str) -> Gap:
+        return Gap(capture=capture, reason=reason, offset=size, detail=detail)
+
+    while True:
+        try:
+            chunk = plain.read(_CHUNK)
+        except _DAMAGE as error:
+            return gap("truncated", f"the compressed file is damaged or cut off ({error})")
+        if not chunk:
+            # A zstd stream cut inside a frame reads as ended; its readers find the cut in the content.
+            return None
+        size += len(chunk)
+        spool.write(chunk)
+        if size > MAX_PLAIN:
+            return gap("limit", f"only the first {size} bytes of the decompressed file were read")
+        if bounded and size > FREE + MAX_RATIO * packed:
+            return gap(
+                "limit", f"the file grows more than {MAX_RATIO} times when decompressed; reading stopped"
+            )

@@ -89,6 +89,20 @@ def test_reads_folder_and_file_alike(tmp_path: Path) -> None:
     assert experiment.steps[0].action == "type_only"
 
 
+def test_the_example_in_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "experiment.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    write(tmp_path, example)
+    experiment = load(tmp_path)
+    for record in (experiment, experiment.device, experiment.browser, experiment.phases, experiment.canaries):
+        assert record
+    assert experiment.phases[-1].end is None
+    explained = page.partition("## Keys")[2]
+    for table, kind in (("phase", Phase), ("canary", Canary), ("step", Step), ("device", Device)):
+        for field in msgspec.structs.fields(kind):
+            assert f"`{table}.{field.name}`" in explained
+
+
 def test_an_empty_file_is_an_experiment_about_which_nothing_is_known(tmp_path: Path) -> None:
     write(tmp_path, "")
     assert load(tmp_path) == Experiment()

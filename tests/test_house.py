@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+from msgspec import structs
 
 import audit
+from audit.records import Audit, Finding, Occurrence
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
@@ -127,3 +129,21 @@ def test_links_between_the_pages_lead_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert not broken
+
+
+def test_every_command_is_explained() -> None:
+    from audit.cli import main
+
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert set(re.findall(r"^## ([a-z]+)$", page, re.MULTILINE)) == set(main.commands)
+    for name, command in main.commands.items():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        options = {option for parameter in command.params for option in parameter.opts if option[:2] == "--"}
+        assert {option for option in options if option not in section} == set(), name
+
+
+def test_every_key_of_the_findings_is_explained() -> None:
+    page = (ROOT / "docs" / "findings.md").read_text()
+    for kind in (Audit, Finding, Occurrence):
+        missing = {field.name for field in structs.fields(kind) if f"`{field.name}`" not in page}
+        assert missing == set(), kind.__name__

@@ -46,7 +46,7 @@ def test_every_room_has_its_floor() -> None:
         for path in (ROOT / "audit").iterdir()
         if (path.suffix == ".py" or (path / "__init__.py").exists())
     }
-    assert rooms - floors == {"audit.__init__", "audit.__main__", "audit.shipped"}
+    assert rooms - floors <= {"audit.__init__", "audit.__main__", "audit.shipped"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("audit/")])
@@ -115,7 +115,7 @@ def test_one_version_everywhere() -> None:
 def test_the_readme_names_commands_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    named = {name for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    named = {name for page in pages for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.M)}
     assert {"demo", "test"} <= named
     assert named <= targets
 

@@ -1,0 +1,151 @@
+"""Offline answers: every host and every name is answered here, nothing goes upstream.
+
+    mitmdump -s addons/offline_answers.py
+
+So a device can be audited without the internet: what it sends can be seen, and no one else receives it.
+
+- DNS: any name has one IPv4 address of the range reserved for benchmarks (RFC 2544: 198.18.0.0/15), always the same;
+  other record types exist but are empty. mitmproxy's own resolver, which would ask the machine's name servers, is
+  taken out.
+- HTTP: the first fitting row of ANSWERS; hosts that no row names are web sites whose pages load nothing.
+- Any connection that would still go upstream (raw TCP, UDP, WebSocket) is refused.
+
+It must never open a connection, and no page of its may refer to another resource.
+"""
+
+import hashlib
+import html
+import ipaddress
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mitmproxy import ctx, dns, http
+from mitmproxy.net.dns import classes, types
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
+TTL = 60  # seconds
+
+Body = Callable[[http.Request], str]
+
+
+def nothing(_: http.Request) -> str:
+    """An empty body."""
+    return ""
+
+
+def page(request: http.Request) -> str:
+    """A web page that shows its own address and loads nothing, not even an icon."""
+    host, path = html.escape(request.pretty_host), html.escape(request.path)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
+        f"<title>{host}</title></head><body><h1>{host}</h1><p>{path}</p></body></html>"
+    )
+
+
+def results(request: http.Request) -> str:
+    """A search engine's page of results, without any."""
+    term = html.escape(request.query.get("q", ""))
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
+        f"<title>{term}</title></head><body><h1>{term}</h1><p>No results offline.</p></body></html>"
+    )
+
+
+def suggestions(request: http.Request) -> str:
+    """Suggestions as browsers read them (OpenSearch Suggestions 1.1): the typed text, then the list."""
+    typed = request.query.get("q", "")
+    return json.dumps([typed, [f"{typed} {word}" for word in ("meaning", "near me")]])
+
+
+def fixed(text: str) -> Body:
+    """The same text for every request."""
+    return lambda _: text
+
+
+class Answer(NamedTuple):
+    """One row: the hosts (a name, or `.` and a parent domain) and path prefix it is for, and what is answered."""
+
+    host: str
+    path: str
+    status: int
+    content_type: str
+    body: Body
+
+
+JSON = "application/json; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
+NO_UPDATE = ')]}\'\n{"response":{"protocol":"4.0","apps":[]}}'  # JSON behind its guard against inclusion
+
+ANSWERS = (
+    Answer("duckduckgo.com", "/ac/", 200, JSON, suggestions),
+    Answer("duckduckgo.com", "/?", 200, HTML, results),
+    Answer("", "/complete/search?", 200, JSON, suggestions),
+    Answer("", "/search?", 200, HTML, results),
+    # Is there a network? Each system asks its own host, and shows a log-in page if the answer is another one.
+    Answer("captive.apple.com", "/", 200, HTML, fixed("<HTML><BODY>Success</BODY></HTML>")),
+    Answer("detectportal.firefox.com", "/", 200, TEXT, fixed("success\n")),
+    Answer("www.msftconnecttest.com", "/", 200, TEXT, fixed("Microsoft Connect Test")),
+    Answer("", "/generate_204", 204, "", nothing),
+    Answer("", "/gen_204", 204, "", nothing),
+    # Chromium's own services: nobody is signed in, nothing is newer, nothing is to be had.
+    Answer("accounts.google.com", "/ListAccounts", 200, TEXT, nothing),
+    Answer("update.googleapis.com", "/service/update2", 200, JSON, fixed(NO_UPDATE)),
+    Answer(".googleapis.com", "/", 204, "", nothing),
+    Answer("clients2.google.com", "/", 204, "", nothing),
+    Answer(".gvt1.com", "/", 404, "", nothing),
+    # Everything else is a web site.
+    Answer("", "/favicon.ico", 404, "", nothing),
+    Answer("", "/", 200, HTML, page),
+)
+
+
+def answer_for(host: str, path: str) -> Answer:
+    """The first row that fits; the last one fits everything (`OPTIONS *` has no path)."""
+    for row in ANSWERS:
+        fits = host.endswith(row.host) if row.host.startswith(".") else row.host in ("", host)
+        if fits and path.startswith(row.path):
+            return row
+    return ANSWERS[-1]
+
+
+def address_of(name: str) -> ipaddress.IPv4Address:
+    """The address of a name in the test range, the same at every run; letter case does not matter."""
+    number = int.from_bytes(hashlib.sha256(name.lower().encode()).digest()[:8], "big")
+    return TEST_RANGE[1 + number % (TEST_RANGE.num_addresses - 2)]
+
+
+class OfflineAnswers:
+    """The addon: answers before anything is asked of the world outside."""
+
+    def running(self) -> None:
+        """Certificates are made from the name asked for, not from the real host's; no resolver but ours."""
+        ctx.options.update(connection_strategy="lazy", upstream_cert=False)  # type: ignore[no-untyped-call]
+        resolver = ctx.master.addons.get("dnsresolver")  # type: ignore[no-untyped-call]
+        if resolver is not None:
+            ctx.master.addons.remove(resolver)  # type: ignore[no-untyped-call]
+
+    def dns_request(self, flow: dns.DNSFlow) -> None:
+        """One address for any name asked for, nothing for other types."""
+        question = flow.request.question
+        answers = []
+        if question and question.type == types.A and question.class_ == classes.IN:
+            answers = [dns.ResourceRecord.A(question.name, address_of(question.name), ttl=TTL)]
+        flow.response = flow.request.succeed(answers)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """The table's answer, unless another addon has given one."""
+        if flow.response is not None:
+            return
+        row = answer_for(flow.request.pretty_host.lower(), flow.request.path)
+        headers = {"content-type": row.content_type} if row.content_type else {}
+        flow.response = http.Response.make(row.status, row.body(flow.request), headers)
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Nothing goes upstream."""
+        data.server.error = "offline: no connection leaves this machine"
+
+
+addons = [OfflineAnswers()]

@@ -1,0 +1,285 @@
+"""The recorder in a real mitmdump on loopback, with offline answers: what was sent is on disk, whatever happens."""
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPSConnection, RemoteDisconnected
+from pathlib import Path
+
+import pytest
+from mitmproxy.dns import DNSFlow
+from mitmproxy.flow import Flow
+from mitmproxy.http import HTTPFlow
+from mitmproxy.io import FlowReader
+from mitmproxy.net.dns import classes, types
+from mitmproxy.tcp import TCPFlow
+
+ADDONS = Path(__file__).resolve().parents[2] / "addons"
+MITMDUMP = shutil.which("mitmdump", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+pytestmark = pytest.mark.skipif(MITMDUMP is None, reason="mitmdump is not installed")
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mitmdump(confdir: Path, mode: str, *options: str, addons: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A proxy with these addons; its words come on one pipe."""
+    command = [str(MITMDUMP), "--mode", mode, "--set", f"confdir={confdir}", "--set", "flow_detail=0"]
+    for addon in addons:
+        command += ["-s", str(ADDONS / addon)]
+    for option in options:
+        command += ["--set", option]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@contextmanager
+def proxy(
+    flows: Path, mode: str = "regular", addons: tuple[str, ...] = ("recorder.py", "offline_answers.py")
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A proxy that records and, with both addons, answers; ready for connections; and its port."""
+    port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
+    process = mitmdump(
+        flows.parent.parent / "conf",
+        f"{mode}@127.0.0.1:{port}",
+        f"recorder_file={flows}",
+        addons=addons,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "listening at" in line:
+                break
+        else:
+            pytest.fail(f"mitmdump ended: {process.wait()}")
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read(path: Path) -> list[Flow]:
+    """Every state in the file, as mitmproxy reads it."""
+    with path.open("rb") as file:
+        return list(FlowReader(file).stream())
+
+
+def last_states(path: Path) -> list[Flow]:
+    """Each flow as its last state tells it."""
+    return list({flow.id: flow for flow in read(path)}.values())
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Path:
+    """Where the recording goes; the folder is the recorder's to make."""
+    return tmp_path / "experiment" / "flows.mitm"
+
+
+def get(port: int, url: str) -> bytes:
+    """One request through the proxy."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", url)
+    body = connection.getresponse().read()
+    connection.close()
+    return body
+
+
+def test_request_is_on_disk_when_the_proxy_is_killed(flows: Path) -> None:
+    with proxy(flows) as (process, port):
+        assert b"plover.example" in get(port, "http://plover.example/mill?quay=t4x2")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (flow,) = last_states(flows)
+    assert isinstance(flow, HTTPFlow)
+    assert flow.request.pretty_url == "http://plover.example/mill?quay=t4x2"
+    assert flow.response is not None
+    assert flow.response.status_code == 200
+
+
+def test_what_the_upstream_saw_is_on_disk_though_nothing_was_answered(flows: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        proxy(flows, addons=("recorder.py",)) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as client,
+    ):
+        host = f"127.0.0.1:{upstream.getsockname()[1]}"
+        client.sendall(
+            f"POST http://{host}/sent HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\n\r\nk7m2".encode()
+        )
+        seen = b""
+        with upstream.accept()[0] as connection:
+            while not seen.endswith(b"k7m2"):
+                seen += connection.recv(4096)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    (flow,) = last_states(flows)
+    assert isinstance(flow, HTTPFlow)
+    assert flow.request.pretty_url == f"http://{host}/sent"
+    assert flow.request.content == b"k7m2"
+    assert flow.response is None
+
+
+def test_a_long_conversation_is_on_disk_but_for_its_end_and_the_file_stays_small(flows: Path) -> None:
+    said = [f"message {number:4} ".encode() * 64 for number in range(200)]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        proxy(flows, addons=("recorder.py",)) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as client,
+    ):
+        target = f"127.0.0.1:{upstream.getsockname()[1]}"
+        client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        with upstream.accept()[0] as connection:
+            client.recv(4096)
+            for message in said:
+                client.sendall(b"\x00" + message)
+                received = 0
+                while received <= len(message):
+                    received += len(connection.recv(4096))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    (flow,) = last_states(flows)
+    assert isinstance(flow, TCPFlow)
+    recorded = b"".join(message.content for message in flow.messages)
+    sent = b"".join(b"\x00" + message for message in said)
+    assert sent.startswith(recorded)
+    assert len(recorded) > 0.75 * len(sent)
+    assert flows.stat().st_size < 8 * len(sent)
+
+
+def test_request_is_written_before_its_answer(flows: Path) -> None:
+    with proxy(flows) as (_, port):
+        get(port, "http://plover.example/")
+    first, second = read(flows)
+    assert isinstance(first, HTTPFlow)
+    assert isinstance(second, HTTPFlow)
+    assert first.id == second.id
+    assert first.response is None
+    assert second.response is not None
+
+
+def test_https_with_the_proxys_own_certificate(flows: Path) -> None:
+    with proxy(flows) as (_, port):
+        trust = ssl.create_default_context(cafile=str(flows.parent.parent / "conf" / "mitmproxy-ca-cert.pem"))
+        connection = HTTPSConnection("127.0.0.1", port, context=trust, timeout=20)
+        connection.set_tunnel("heron.example", 443)
+        connection.request("POST", "/barn", body=b"k7m2")
+        connection.getresponse().read()
+        connection.close()
+    (flow,) = last_states(flows)
+    assert isinstance(flow, HTTPFlow)
+    assert flow.request.pretty_url == "https://heron.example/barn"
+    assert flow.request.content == b"k7m2"
+
+
+def test_each_dns_query_is_a_flow_though_the_client_reuses_its_id(flows: Path) -> None:
+    labels = ("wren", "teal", "wren")
+    addresses = []
+    with proxy(flows, "dns") as (_, port), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(20)
+        client.connect(("127.0.0.1", port))
+        for label in labels:
+            name = bytes([len(label)]) + label.encode() + b"\x07example\x00"
+            client.send(
+                struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + name + struct.pack("!2H", types.A, classes.IN)
+            )
+            addresses.append(client.recv(4096)[-4:])
+    recorded = [flow for flow in last_states(flows) if isinstance(flow, DNSFlow)]
+    assert [flow.request.questions[0].name for flow in recorded] == [f"{label}.example" for label in labels]
+    assert [flow.response.answers[0].data for flow in recorded if flow.response] == addresses
+    assert addresses[0] == addresses[2] != addresses[1]
+    assert all(address[0] == 198 and address[1] in (18, 19) for address in addresses)
+
+
+def test_a_connection_of_no_known_protocol_goes_nowhere_and_is_recorded(flows: Path) -> None:
+    with proxy(flows) as (_, port), socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"CONNECT fern.example:9 HTTP/1.1\r\nHost: fern.example:9\r\n\r\n")
+        assert b" 200 " in client.recv(4096)
+        client.sendall(b"\x00\x01\x02 no protocol\n")
+        assert client.recv(4096) == b""
+    (flow,) = last_states(flows)
+    assert isinstance(flow, TCPFlow)
+    assert flow.error is not None
+    assert "offline" in flow.error.msg
+
+
+def test_only_the_owner_can_read_the_recording(flows: Path) -> None:
+    with proxy(flows):
+        pass
+    assert stat.S_IMODE(flows.stat().st_mode) == 0o600
+    assert stat.S_IMODE(flows.parent.stat().st_mode) == 0o700
+
+
+def test_a_record_cut_off_by_a_crash_is_removed_and_recording_goes_on(flows: Path) -> None:
+    with proxy(flows) as (_, port):
+        get(port, "http://plover.example/first")
+    whole = flows.read_bytes()
+    with proxy(flows) as (_, port):
+        get(port, "http://plover.example/second")
+    flows.write_bytes(flows.read_bytes()[:-9])
+    with proxy(flows) as (_, port):
+        get(port, "http://plover.example/third")
+    assert flows.read_bytes().startswith(whole)
+    paths = [flow.request.path for flow in last_states(flows) if isinstance(flow, HTTPFlow)]
+    assert paths == ["/first", "/second", "/third"]
+
+
+@pytest.mark.parametrize("content", [b"12:30 lunch with Kim", b"100:a short note", b"%PDF-1.7", b"4:{}x"])
+def test_a_file_that_holds_anything_else_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_bytes(content)
+    process = mitmdump(
+        tmp_path / "conf",
+        f"regular@127.0.0.1:{free_port()}",
+        f"recorder_file={other}",
+        addons=("recorder.py",),
+    )
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is no mitmproxy flow file" in said
+    assert other.read_bytes() == content
+
+
+def test_no_file_to_write_to_stops_the_proxy(tmp_path: Path) -> None:
+    process = mitmdump(tmp_path / "conf", f"regular@127.0.0.1:{free_port()}", addons=("recorder.py",))
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "--set recorder_file=PATH" in said
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small disk needs root on Linux"
+)
+def test_a_full_disk_stops_the_proxy_and_leaves_the_file_readable(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        flows = disk / "flows.mitm"
+        with proxy(flows) as (process, port):
+            answered = 0
+            with suppress(RemoteDisconnected, ConnectionError):
+                while answered < 1000:
+                    get(port, f"http://plover.example/{answered}")
+                    answered += 1
+            assert process.stdout is not None
+            assert "No space left on device" in process.stdout.read()
+            assert process.wait(timeout=30) == 1
+        paths = [flow.request.path for flow in last_states(flows) if isinstance(flow, HTTPFlow)]
+        assert paths == [f"/{number}" for number in range(len(paths))]
+        assert 5 < answered <= len(paths)
+    finally:
+        subprocess.run(["umount", disk], check=True)

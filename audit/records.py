@@ -25,13 +25,12 @@ GapReason = Literal[
 ]
 SecuredBy = Literal["cleartext", "proxy", "keylog", "dsb"]
 Direction = Literal["up", "down"]
-Granularity = Literal[
-    "full", "no_scheme", "no_query", "path", "host", "registrable_domain", "term", "prefix"
-]
+Granularity = Literal["full", "no_scheme", "no_query", "path", "host", "registrable_domain", "term", "prefix"]
 Expected = Literal["visited_site", "chosen_engine"]
 Origin = Literal["page", "browser", "system", "unknown"]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 Headers = tuple[tuple[bytes, bytes], ...]
+Raw = bytes  # for the records that have a member called `bytes`
 
 # --- what the sources see ------------------------------------------------------------------------
 
@@ -90,7 +89,7 @@ class WebSocketMessage(Transmission, frozen=True, kw_only=True, tag="websocket")
     bytes: int
     url: str = ""
     secured_by: SecuredBy = "cleartext"
-    data: bytes = b""
+    data: Raw = b""
 
 
 class Dns(Transmission, frozen=True, kw_only=True, tag="dns"):
@@ -119,7 +118,7 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
 
     transport: Literal["tcp", "udp"]
     bytes: int
-    data: bytes = b""
+    data: Raw = b""
 
 
 class Flow(Record, frozen=True, kw_only=True, tag="flow"):
@@ -238,13 +237,15 @@ class LimitHit(Struct, frozen=True, kw_only=True):
 
 
 class Match(Struct, frozen=True, kw_only=True):
-    """One needle found in one field. `offset` counts bytes in the field's data."""
+    """One needle found in one field. `offset` counts bytes in the field's data; `part` says which part
+    of an address stands there without its host."""
 
     canary: str
     granularity: Granularity
     form: str
     offset: int
     length: int
+    part: Literal["", "path", "query"] = ""
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):
@@ -263,6 +264,8 @@ class Occurrence(Struct, frozen=True, kw_only=True):
     excerpt: str
     granularity: Granularity
     request: str = ""
+    origin: Origin = "unknown"
+    origin_evidence: str = ""
 
 
 # --- recipients ----------------------------------------------------------------------------------

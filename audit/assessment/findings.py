@@ -1,0 +1,233 @@
+"""Hits of all captures to findings: one statement per leak type × recipient × mode × setting × value.
+
+The id of a finding is made of exactly these, so the same traffic in another format, order or number of
+files gives the same ids. A weaker sighting of a value in a transmission that also shows the stronger one
+belongs to the stronger finding. What is expected is decided here: the visited site gets its own address,
+the chosen engine gets the submitted search; what is typed and not submitted is never expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from audit.assessment.clock import rfc3339
+from audit.assessment.leak_types import leak_type, severity, table
+from audit.assessment.phases import Placing, place
+from audit.detection.needles import Needles, parse_address
+from audit.detection.scan import Scan, Sent, recipient_key
+from audit.detection.search import Sighting
+from audit.detection.sequences import Sequence, sequences
+from audit.recipients import identify
+from audit.records import (
+    Canary,
+    Expected,
+    Experiment,
+    Finding,
+    Granularity,
+    Match,
+    Occurrence,
+    Origin,
+    Recipient,
+)
+
+_SPECIFIC: tuple[Granularity, ...] = (
+    "full", "term", "no_scheme", "no_query", "path", "host", "registrable_domain", "prefix",
+)  # fmt: skip
+_Key = tuple[str, tuple[str | None, str | None], Placing, str]
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    sent: Sent
+    sighting: Sighting
+    code: str
+    typed: bool
+
+
+def findings(
+    scans: Iterable[Scan], experiment: Experiment, needles: Needles, *, inferred: bool
+) -> list[Finding]:
+    """All findings of these scans, by id. `inferred`: the values were inferred and not planted."""
+    scans = list(scans)
+    canaries = {canary.id: canary for canary in needles.canaries}
+    evidence = _evidence(scans, canaries, needles)
+    chosen = _chosen_engines(evidence)
+    groups: dict[_Key, list[_Evidence]] = defaultdict(list)
+    for item in _folded(evidence):
+        canary = canaries[item.sighting.match.canary]
+        placing = place(experiment, canary, item.sent.time)._replace(phase=None)
+        key = (
+            item.code,
+            recipient_key(item.sent.host, item.sent.ip),
+            placing._replace(by="unknown"),
+            canary.id,
+        )
+        groups[key].append(item)
+    made = [
+        _finding(key, items, canaries[key[3]], experiment, chosen, inferred=inferred)
+        for key, items in groups.items()
+    ]
+    return sorted(made, key=lambda finding: finding.id)
+
+
+def _evidence(scans: list[Scan], canaries: dict[str, Canary], needles: Needles) -> list[_Evidence]:
+    """Every hit with its type; those that are part of a sequence told as typed, and the keystrokes of
+    the sequences that were no hits themselves added."""
+    typed: dict[tuple[str, str, str, str, str], tuple[Sequence, Sighting, Sent]] = {}
+    lengths: dict[str, int] = {}
+
+    def distinct(canary: str) -> int:
+        return lengths.setdefault(canary, needles.distinct_length(canary))
+
+    for scan in scans:
+        senders = {id(stroke): sent for stroke, sent in scan.keystrokes}
+        for sequence in sequences((stroke for stroke, _ in scan.keystrokes), distinct):
+            for stroke in sequence.strokes:
+                sent = senders[id(stroke)]
+                typed[_where(sent, sequence.canary, stroke.typed.channel, stroke.typed.path)] = (
+                    sequence, _keystroke(stroke.typed.text, sequence.canary, stroke.typed), sent,
+                )  # fmt: skip
+    found: list[_Evidence] = []
+    for scan in scans:
+        for hit in scan.hits:
+            match = hit.sighting.match
+            where = _where(hit.sent, match.canary, hit.sighting.channel, hit.sighting.path)
+            in_sequence = typed.pop(where, None) is not None
+            canary = canaries[match.canary]
+            is_typed = in_sequence or (hit.sent.suggests and canary.kind in ("term", "text"))
+            code = leak_type(canary, match.granularity, match.form, hit.sighting.channel, is_typed)
+            found.append(_Evidence(hit.sent, hit.sighting, code, in_sequence))
+    found += [_Evidence(sent, sighting, "S2", True) for _, sighting, sent in typed.values()]
+    return found
+
+
+def _where(sent: Sent, canary: str, channel: str, path: str) -> tuple[str, str, str, str, str]:
+    return (sent.capture, sent.id, canary, channel, path)
+
+
+def _keystroke(text: str, canary: str, typed: object) -> Sighting:
+    match = Match(canary=canary, granularity="prefix", form="plain", offset=0, length=len(text.encode()))
+    return Sighting(match, typed.channel, typed.path, typed.layers, text)  # type: ignore[attr-defined]
+
+
+def _folded(evidence: list[_Evidence]) -> Iterable[_Evidence]:
+    """Gives all evidence of one canary in one transmission the type of its strongest."""
+    score = {code: row.score for code, row in table().types.items()}
+    strongest: dict[tuple[str, str, str], str] = {}
+    for item in evidence:
+        key = (item.sent.capture, item.sent.id, item.sighting.match.canary)
+        if key not in strongest or score[item.code] > score[strongest[key]]:
+            strongest[key] = item.code
+    for item in evidence:
+        code = strongest[item.sent.capture, item.sent.id, item.sighting.match.canary]
+        yield item if item.code == code else _Evidence(item.sent, item.sighting, code, item.typed)
+
+
+def _chosen_engines(evidence: list[_Evidence]) -> set[tuple[str, str | None]]:
+    """To which domains each search was submitted: by a document navigation that carries it."""
+    return {
+        (item.sighting.match.canary, identify(item.sent.host, None).registrable_domain)
+        for item in evidence
+        if item.sent.navigation and item.code == "S1" and item.sighting.channel in ("url.query", "url.path")
+    }
+
+
+def _finding(
+    key: _Key,
+    items: list[_Evidence],
+    canary: Canary,
+    experiment: Experiment,
+    chosen: set[tuple[str, str | None]],
+    *,
+    inferred: bool,
+) -> Finding:
+    code, (host, ip), placing, _ = key
+    items = sorted(items, key=_order)
+    recipient = identify(host, ip or next((item.sent.ip for item in items if item.sent.ip), None))
+    expected = _expected(code, canary, recipient, chosen)
+    # suggestions of the engine that gets the search anyway are a feature, if not an invitation
+    at_engine = {domain for _, domain in chosen} | {None}
+    feature = code == "S2" and (
+        any(item.sent.suggests for item in items) or recipient.registrable_domain in at_engine
+    )
+    return Finding(
+        id=_identity(code, host or ip, placing, canary, inferred=inferred),
+        leak_type=code,
+        severity=severity(
+            code,
+            placing.mode,
+            placing.setting,
+            expected=expected is not None,
+            feature=feature,
+            identified=False,
+        ),
+        mode=placing.mode,
+        setting=placing.setting,
+        expected=expected,
+        origin=_origin(items),
+        recipient=recipient,
+        canary=None if inferred else canary.id,
+        inferred=canary.value if inferred else None,
+        granularity=min((item.sighting.match.granularity for item in items), key=_SPECIFIC.index),
+        identifiers=(),
+        explanation="search suggestions" if feature else None,
+        occurrences=tuple(_occurrence(item, experiment, canary) for item in items),
+    )
+
+
+def _identity(code: str, recipient: str | None, placing: Placing, canary: Canary, *, inferred: bool) -> str:
+    value = f"value {canary.value}" if inferred else f"canary {canary.id}"
+    parts = (code, recipient or "", placing.mode, placing.setting or "", value)
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _expected(
+    code: str, canary: Canary, recipient: Recipient, chosen: set[tuple[str, str | None]]
+) -> Expected | None:
+    if canary.decoy or code == "S2":
+        return None
+    if code == "D1":
+        return "visited_site"
+    if canary.kind == "term":
+        return "chosen_engine" if (canary.id, recipient.registrable_domain) in chosen else None
+    if canary.kind in ("url", "title"):
+        address = parse_address(canary.value)
+        own = identify(address.host, None).registrable_domain if address else None
+        return "visited_site" if own and own == recipient.registrable_domain else None
+    return None
+
+
+def _origin(items: list[_Evidence]) -> Origin:
+    origins = {item.sent.sender.origin for item in items}
+    return origins.pop() if len(origins) == 1 else "unknown"
+
+
+def _order(item: _Evidence) -> tuple[float, str, int, str, str, tuple[str, ...], int, str]:
+    sighting = item.sighting
+    return (
+        item.sent.time or 0.0, item.sent.capture, item.sent.order, sighting.channel, sighting.path,
+        sighting.layers, sighting.match.offset, sighting.match.form,
+    )  # fmt: skip
+
+
+def _occurrence(item: _Evidence, experiment: Experiment, canary: Canary) -> Occurrence:
+    sighting = item.sighting
+    return Occurrence(
+        time=rfc3339(item.sent.time),
+        mode_by=place(experiment, canary, item.sent.time).by,
+        capture=item.sent.capture,
+        transmission=item.sent.id,
+        channel=sighting.channel,
+        path=sighting.path,
+        layers=sighting.layers,
+        offset=sighting.match.offset,
+        form=sighting.match.form,
+        excerpt=sighting.excerpt,
+        granularity=sighting.match.granularity,
+        request=item.sent.request,
+        origin=item.sent.sender.origin,
+        origin_evidence=item.sent.sender.evidence,
+    )

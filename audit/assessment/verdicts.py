@@ -1,0 +1,78 @@
+"""Findings to verdicts: one statement per mode and setting, with the findings it rests on.
+
+"No leak seen" is only said where something was planted or done in that mode and traffic of that mode was
+observed; everything else is unknown. Never "clean".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from audit.assessment.phases import place
+from audit.records import Canary, Coverage, Experiment, Finding, Mode, RecipientSummary, Trials, Verdict
+
+_MODES: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
+_NAMES = {"idle": "idle", "normal": "normal mode", "private": "private mode", "unknown": "an unknown mode"}
+
+
+def verdicts(
+    found: Iterable[Finding],
+    experiment: Experiment,
+    canaries: Iterable[Canary],
+    recipients: Iterable[RecipientSummary],
+    coverage: Coverage,
+) -> tuple[Verdict, ...]:
+    """The verdicts in order of mode and setting."""
+    found, canaries, recipients = list(found), list(canaries), list(recipients)
+    cases: dict[tuple[Mode, str | None], None] = {(p.mode, p.setting): None for p in experiment.phases}
+    cases |= {(f.mode, f.setting): None for f in found}
+    observed: set[str] = {mode for summary in recipients for mode in summary.transmissions}
+    if not cases:
+        cases[("unknown", None)] = None
+    return tuple(
+        _verdict(mode, setting, found, experiment, canaries, observed, coverage)
+        for mode, setting in sorted(cases, key=lambda case: (_MODES.index(case[0]), case[1] or ""))
+    )
+
+
+def _verdict(
+    mode: Mode,
+    setting: str | None,
+    found: list[Finding],
+    experiment: Experiment,
+    canaries: list[Canary],
+    observed: set[str],
+    coverage: Coverage,
+) -> Verdict:
+    here = [f for f in found if (f.mode, f.setting) == (mode, setting)]
+    leaks = [f for f in here if f.expected is None]
+    phases = [p for p in experiment.phases if (p.mode, p.setting) == (mode, setting)]
+    leaking = {
+        place(experiment, canary, None).phase
+        for canary in canaries
+        if any(f.canary == canary.id for f in leaks)
+    }
+    trials = Trials(n=len(leaking & {p.id for p in phases}), of=len(phases))
+    name = _NAMES[mode] + (f" ({setting})" if setting and setting != "default" else "")
+    looked_for = [c for c in canaries if not c.decoy and (not phases or c.phase in {p.id for p in phases})]
+    if leaks:
+        who = len({(f.recipient.host, f.recipient.ip) for f in leaks})
+        statement = f"In {name} {len(leaks)} leaks to {who} recipients were found." if len(leaks) > 1 else (
+            f"In {name} one leak was found."
+        )  # fmt: skip
+        answer = "leak"
+    elif looked_for and mode in observed:
+        answer = "no_leak_seen"
+        statement = f"In {name} none of the {len(looked_for)} values looked for was seen to leak."
+    else:
+        answer = "unknown"
+        statement = f"In {name} nothing can be said: " + (
+            "no traffic was observed." if looked_for else "no value was planted or could be inferred."
+        )
+    unseen = sum(e.flows for e in coverage.flows if e.mode == mode and e.observability != "observed")
+    if unseen:
+        statement += f" {unseen} flows could not be read: what they carried is unknown."
+    return Verdict(
+        mode=mode, setting=setting, answer=answer, statement=statement,  # type: ignore[arg-type]
+        findings=tuple(f.id for f in leaks), trials=trials,
+    )  # fmt: skip

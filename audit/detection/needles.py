@@ -1,0 +1,389 @@
+"""A canary's needles: every form in which its value may stand in a decoded field, found in one pass.
+
+Plain text is found with one automaton over all canaries (Aho and Corasick 1975), ASCII case folded. An
+address is found by its host, then grown to both sides as far as the text agrees, so each place is told
+once, in its most specific granularity. Digests are looked up, not searched: a field that is as long as
+a digest is asked for in one table. This module knows values and bytes, not transmissions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import ahocorasick_rs
+from publicsuffixlist import PublicSuffixList
+
+from audit.detection.digests import digests
+from audit.records import Canary, Granularity, Match
+
+_ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
+_HOST_LETTER = _ALNUM | frozenset(b"-_")
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
+_SEPARATORS = (" ", "+", "%20", "-", "_")
+_SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
+_ANCHOR = 4
+_MIN_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class Address:
+    """A canary address taken apart, all lower case. `host` has neither `www.` nor a default port."""
+
+    scheme: str
+    host: str
+    registrable_domain: str | None
+    port: int | None
+    path: str
+    query: str
+    fragment: str
+
+
+class Prefix(NamedTuple):
+    """A field that holds the first `length` characters of a canary and nothing else."""
+
+    canary: str
+    length: int
+
+
+def parse_address(value: str) -> Address | None:
+    """Takes an address apart; None if it has no host. A scheme may be missing."""
+    try:
+        parts = urlsplit(value if "://" in value else f"//{value}")
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        return None
+    if not host:
+        return None
+    scheme = parts.scheme.lower()
+    if port == _DEFAULT_PORTS.get(scheme or "https"):
+        port = None
+    host = host.removeprefix("www.")
+    return Address(
+        scheme,
+        host,
+        _registrable(host),
+        port,
+        parts.path.lower(),
+        parts.query.lower(),
+        parts.fragment.lower(),
+    )
+
+
+_suffixes = PublicSuffixList(only_icann=True)
+
+
+def _registrable(host: str) -> str | None:
+    if host.replace(".", "").isdigit() or ":" in host:
+        return None
+    found = _suffixes.privatesuffix(host)
+    return str(found) if found else None
+
+
+class _Needle(NamedTuple):
+    canary: str
+    granularity: Granularity
+    text: bytes
+    address: Address | None
+    part: Literal["", "path", "query"] = ""
+
+
+class Needles:
+    """All needles of a set of canaries. `find` is a pure function of the bytes given."""
+
+    def __init__(self, canaries: Iterable[Canary]) -> None:
+        self.canaries = tuple(canaries)
+        needles: dict[bytes, list[_Needle]] = defaultdict(list)
+        self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
+        anchors: set[bytes] = set()
+        for canary in self.canaries:
+            for needle in _plain(canary):
+                needles[needle.text].append(needle)
+            for typed in _typed_forms(canary):
+                for length in range(1, len(typed) + 1):
+                    self._prefixes[typed[:length].encode()].add(Prefix(canary.id, length))
+                anchors.add(b'"' + typed[: _anchor_length(typed)].encode())
+        self._drop_shared_domains(needles)
+        self._longest = max((len(text) for text in self._prefixes), default=0)
+        self._by_index = [tuple(found) for found in needles.values()]
+        texts = list(needles)
+        self._plain_count = len(texts)
+        self._automaton = ahocorasick_rs.BytesAhoCorasick(texts + sorted(anchors - set(texts)))
+        self._digests = digests(self.canaries, digest_inputs)
+
+    @staticmethod
+    def _drop_shared_domains(needles: dict[bytes, list[_Needle]]) -> None:
+        """A domain under which several canaries lie tells none of them apart."""
+        for text, found in list(needles.items()):
+            if len({n.canary for n in found}) > 1:
+                kept = [n for n in found if n.granularity != "registrable_domain"]
+                if kept:
+                    needles[text] = kept
+                else:
+                    del needles[text]
+
+    def present(self, data: bytes) -> bool:
+        """Whether a parse of `data` could yield a match or a prefix: a needle is in it as it stands."""
+        return bool(self._automaton.find_matches_as_indexes(data.lower()))
+
+    def find(self, data: bytes) -> list[Match]:
+        """Every place where a needle stands, in its most specific granularity; digests included."""
+        low = data.lower()
+        found: dict[tuple[str, int, int], Match] = {}
+        for index, start, end in self._automaton.find_matches_as_indexes(low, overlapping=True):
+            if index >= self._plain_count:
+                continue
+            for needle in self._by_index[index]:
+                match = _grow(needle, low, start, end)
+                if match:
+                    found.setdefault((match.canary, match.offset, match.length), match)
+        matches = [*_most_specific(list(found.values())), *self._digests.find(data)]
+        return sorted(matches, key=lambda m: (m.offset, m.canary, m.form))
+
+    def prefix(self, data: bytes) -> frozenset[Prefix]:
+        """Of which canaries the whole of `data` is the beginning, as typed letter by letter."""
+        if not data or len(data) > self._longest:
+            return frozenset()
+        return frozenset(self._prefixes.get(data.lower(), ()))
+
+    def distinct_length(self, canary: str) -> int:
+        """From how many characters on a beginning belongs to this canary alone (and has at least as
+        many as nobody types by chance)."""
+        shared = max(
+            (
+                prefix.length
+                for owners in self._prefixes.values()
+                for prefix in owners
+                if prefix.canary == canary and len({p.canary for p in owners}) > 1
+            ),
+            default=0,
+        )
+        return max(shared + 1, _ANCHOR)
+
+
+def _anchor_length(typed: str) -> int:
+    scheme_end = typed.find("://")
+    return (scheme_end + 3 if scheme_end >= 0 else 0) + _ANCHOR
+
+
+def _typed_forms(canary: Canary) -> list[str]:
+    """What a person types for the value: terms as they are, an address with and without its scheme."""
+    if canary.kind not in ("url", "term", "text"):
+        return []
+    value = canary.value.lower()
+    if canary.kind != "url":
+        return [value]
+    forms = [value]
+    for lead in ("https://", "http://", "www."):
+        if forms[-1].startswith(lead):
+            forms.append(forms[-1].removeprefix(lead))
+    return forms
+
+
+def _plain(canary: Canary) -> Iterator[_Needle]:
+    if canary.kind == "url":
+        address = parse_address(canary.value)
+        if address:
+            yield from _address_needles(canary.id, address)
+            return
+    forms = _identifier_forms(canary.value) if canary.kind == "identifier" else _text_forms(canary.value)
+    for form in sorted(forms):
+        yield _Needle(canary.id, "term", form, None)
+
+
+def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
+    hosts = {address.host}
+    with contextlib.suppress(UnicodeError):
+        hosts |= {address.host.encode("idna").decode(), address.host.encode().decode("idna")}
+    for host in sorted(hosts):
+        yield _Needle(canary, "host", host.encode().lower(), address)
+    domain = address.registrable_domain
+    if domain and domain not in hosts:
+        yield _Needle(canary, "registrable_domain", domain.encode(), address)
+    if telling(address.path):
+        yield _Needle(canary, "path", address.path.encode(), address, "path")
+    if len(address.query) >= 8:
+        yield _Needle(canary, "path", address.query.encode(), address, "query")
+
+
+def telling(path: str) -> bool:
+    """Whether a path is so particular that it says which page it is, even without its host."""
+    return len(path) >= 8 and (any(c.isdigit() for c in path) or path.count("/") >= 2)
+
+
+def _text_forms(value: str) -> set[bytes]:
+    forms: set[bytes] = set()
+    for shape in ("NFC", "NFKC", "NFD"):
+        text = unicodedata.normalize(shape, value).strip()
+        words = text.split()
+        for joined in {text, *(separator.join(words) for separator in _SEPARATORS)}:
+            # ASCII is folded in the data; of other scripts the usual cases are searched for
+            for cased in {joined, joined.lower(), joined.upper(), joined.title()}:
+                forms.add(cased.encode().lower())
+        if not text.isascii():
+            forms.add(quote(text).lower().encode())
+    return {form for form in forms if len(form) >= _MIN_TOKEN}
+
+
+def _identifier_forms(value: str) -> set[bytes]:
+    bare = re.sub(r"[-:.\s]", "", value)
+    forms = {value.lower(), bare.lower()}
+    if re.fullmatch(r"[0-9a-fA-F]{12}", bare):
+        for separator in ":-.":
+            forms.add(separator.join(bare[i : i + 2] for i in range(0, 12, 2)).lower())
+    if re.fullmatch(r"[0-9a-fA-F]{32}", bare):
+        low = bare.lower()
+        forms.add("-".join((low[:8], low[8:12], low[12:16], low[16:20], low[20:])))
+    return {form.encode() for form in forms if len(form) >= _MIN_TOKEN}
+
+
+def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:
+    """The texts whose digests would give the value away, with the granularity of each."""
+    if canary.kind != "url":
+        texts = _identifier_forms(canary.value) if canary.kind == "identifier" else _text_forms(canary.value)
+        own = {canary.value.encode(), canary.value.upper().encode()}
+        return [("term", text) for text in sorted(texts | own)]
+    address = parse_address(canary.value)
+    if not address:
+        return [("full", canary.value.encode())]
+    value = canary.value
+    page = value.partition("#")[0]
+    bare = page.partition("://")[2] or page
+    no_query = page.partition("?")[0]
+    rows: list[tuple[Granularity, str]] = [
+        ("full", value), ("full", page), ("no_scheme", bare), ("no_query", no_query),
+        ("no_query", bare.partition("?")[0]), ("host", address.host), ("host", f"www.{address.host}"),
+        ("host", f"{address.scheme}://{address.host}"), ("host", f"{address.scheme}://{address.host}/"),
+        ("host", f"{address.host}/"),
+    ]  # fmt: skip
+    if address.registrable_domain and address.registrable_domain != address.host:
+        rows.append(("registrable_domain", address.registrable_domain))
+    slashed = [
+        (granularity, text[:-1] if text.endswith("/") else text + "/")
+        for granularity, text in rows
+        if granularity == "no_query"
+    ]
+    seen: dict[bytes, Granularity] = {}
+    for granularity, text in (*rows, *slashed):
+        for cased in (text, text.lower()):
+            seen.setdefault(cased.encode(), granularity)
+    return [(granularity, text) for text, granularity in seen.items()]
+
+
+def _bounded(low: bytes, start: int, end: int, letters: frozenset[int]) -> bool:
+    """Whether the text at start:end stands for itself and is no part of a longer word."""
+    if start and low[start] in letters and low[start - 1] in letters:
+        return False
+    return not (end < len(low) and low[end - 1] in letters and low[end] in letters)
+
+
+def _grow(needle: _Needle, low: bytes, start: int, end: int) -> Match | None:
+    address = needle.address
+    if address is None or needle.part:
+        if not _bounded(low, start, end, _ALNUM):
+            return None
+        return Match(
+            canary=needle.canary, granularity=needle.granularity, form="plain",
+            offset=start, length=end - start, part=needle.part,
+        )  # fmt: skip
+    return _grow_address(needle, address, low, start, end)
+
+
+def _grow_address(needle: _Needle, address: Address, low: bytes, start: int, end: int) -> Match | None:
+    if end < len(low) and (
+        low[end] in _HOST_LETTER or (low[end] == 46 and end + 1 < len(low) and low[end + 1] in _ALNUM)
+    ):
+        return None
+    if needle.granularity == "registrable_domain":
+        if start and low[start - 1] in _HOST_LETTER:
+            return None
+        return Match(
+            canary=needle.canary,
+            granularity="registrable_domain",
+            form="plain",
+            offset=start,
+            length=end - start,
+        )
+    if start and (
+        low[start - 1] in _HOST_LETTER or (low[start - 1] == 46 and low[max(0, start - 4) : start] != b"www.")
+    ):
+        return None
+    lead = _SCHEME_BEFORE.search(low, max(0, start - 96), start)
+    grown = _grow_tail(address, low, end)
+    granularity: Granularity = "host"
+    if grown.path:
+        granularity = "no_query"
+        if grown.query:
+            whole: Granularity = "no_scheme" if address.path.strip("/") or address.query else "host"
+            granularity = "full" if lead else whole
+    begin = lead.start() if lead else start
+    return Match(
+        canary=needle.canary, granularity=granularity, form="plain", offset=begin, length=grown.end - begin
+    )
+
+
+class _Tail(NamedTuple):
+    end: int
+    path: bool
+    query: bool
+
+
+def _grow_tail(address: Address, low: bytes, end: int) -> _Tail:
+    """How far the text after the host agrees with the address: port, path, query, fragment. A part
+    counts when it is there whole and ends there."""
+    if address.port is not None and low.startswith(b":%d" % address.port, end):
+        end += len(b":%d" % address.port)
+    else:
+        for port in (b":443", b":80"):
+            if low.startswith(port, end) and low[end + len(port) : end + len(port) + 1] not in _DIGIT:
+                end += len(port)
+    path = address.path.encode().rstrip(b"/")
+    if not path:
+        # an address without a path has nothing more to tell than its host, unless it has a query
+        has_query = bool(address.query) and re.compile(rb"/?\?" + re.escape(address.query.encode())).match(
+            low, end
+        )
+        if has_query:
+            return _Tail(has_query.end(), True, True)
+        bare = not address.query and not (low[end : end + 1] == b"/" and low[end + 1 : end + 2] in _WORD)
+        return _Tail(end, bare, bare)
+    if not low.startswith(path, end) or low[end + len(path) : end + len(path) + 1] in _WORD:
+        return _Tail(end, False, False)
+    end += len(path)
+    after = end + 1 if low[end : end + 1] == b"/" else end
+    if low[after : after + 1] in _WORD:
+        return _Tail(end, False, False)
+    query = address.query.encode()
+    if not query:
+        return _Tail(after, True, True)
+    if (
+        low.startswith(b"?" + query, after)
+        and low[after + 1 + len(query) : after + 2 + len(query)] not in _WORD
+    ):
+        end = after + 1 + len(query)
+        fragment = b"#" + address.fragment.encode()
+        if address.fragment and low.startswith(fragment, end):
+            end += len(fragment)
+        return _Tail(end, True, True)
+    return _Tail(after, True, False)
+
+
+_DIGIT = {bytes([c]) for c in b"0123456789"}
+_WORD = {bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyz0123456789_"}
+
+
+def _most_specific(matches: list[Match]) -> list[Match]:
+    """Of matches of one canary that lie inside each other, the longest."""
+    kept: list[Match] = []
+    for match in sorted(matches, key=lambda m: (m.canary, m.offset, -m.length)):
+        last = kept[-1] if kept else None
+        if last and last.canary == match.canary and match.offset + match.length <= last.offset + last.length:
+            continue
+        kept.append(match)
+    return kept

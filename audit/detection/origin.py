@@ -1,0 +1,81 @@
+"""Who sent a request: the page, the browser or app itself, the system, or unknown, and why we say so.
+
+What a client declares of itself is taken at its word, and the word is given as evidence: Fetch Metadata
+(W3C, Sec-Fetch-*), Origin and Referer (RFC 9110), User-Agent, and a HAR's initiator. A request that
+declares nothing stays unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
+
+_SYSTEM_AGENT = re.compile(
+    rb"(?i)^(?:dalvik|android|googleapis|cfnetwork|darwin|microsoft-delivery|windows-update)"
+)
+_LIBRARY_AGENT = re.compile(
+    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b"
+)
+
+
+class Sender(NamedTuple):
+    """Who sent it and the evidence for saying so, in a few words."""
+
+    origin: Origin
+    evidence: str
+
+
+def headers_of(request: Http) -> dict[bytes, bytes]:
+    """The request's headers by lower-case name; of repeated ones the last."""
+    return {name.lower(): value for name, value in request.headers}
+
+
+def is_navigation(request: Http) -> bool:
+    """Whether the request loads a top-level document: what a person visits, not what a page embeds."""
+    if request.method != "GET":
+        return False
+    headers = headers_of(request)
+    if b"sec-fetch-dest" in headers:
+        return headers[b"sec-fetch-dest"] == b"document"
+    if request.initiator == "document":
+        return True
+    if b"x-requested-with" in headers or not headers.get(b"accept", b"").startswith(b"text/html"):
+        return False
+    answer = {name.lower(): value for name, value in request.response_headers}
+    html = answer.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml"))
+    return html or request.status in (301, 302, 303, 307, 308)
+
+
+def sender(record: AnyRecord) -> Sender:
+    """Who sent this transmission."""
+    match record:
+        case Http():
+            return _http(record)
+        case WebSocketMessage():
+            return Sender("unknown", "a WebSocket message declares no sender")
+        case Dns() | Tls():
+            return Sender("system", "name resolution and connection set-up")
+    return Sender("unknown", "")
+
+
+def _http(request: Http) -> Sender:
+    headers = headers_of(request)
+    site = headers.get(b"sec-fetch-site")
+    if is_navigation(request):
+        return Sender("page", "a document navigation")
+    if site == b"none":
+        return Sender("browser", "Sec-Fetch-Site: none, so no page asked for it")
+    if site in (b"same-origin", b"same-site", b"cross-site"):
+        return Sender("page", f"Sec-Fetch-Site: {site.decode()}, so a page asked for it")
+    if request.initiator and "://" in request.initiator:
+        return Sender("page", "the recording names the page or script that started it")
+    if b"referer" in headers:
+        return Sender("page", "it carries a Referer")
+    agent = headers.get(b"user-agent", b"")
+    if _SYSTEM_AGENT.match(agent):
+        return Sender("system", "the User-Agent of a system service")
+    if _LIBRARY_AGENT.match(agent):
+        return Sender("browser", "the User-Agent of an app's own HTTP library")
+    return Sender("unknown", "it declares no sender")

@@ -1,0 +1,166 @@
+"""One capture, record by record: what was found in it, and what was there at all.
+
+`Scan` is the plain result (it travels between processes); `Scanner` fills it. Nothing here says what is
+a leak: that needs the phases, the other captures and the recipients, and is assessment's work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from audit.adapters import search_engines
+from audit.decoding.channels import channels
+from audit.detection.needles import Needles
+from audit.detection.origin import Sender, is_navigation, sender
+from audit.detection.search import Searcher, Sighting, Typed
+from audit.detection.sequences import Keystroke
+from audit.records import (
+    AnyRecord,
+    Dns,
+    Flow,
+    Gap,
+    Http,
+    LimitHit,
+    Message,
+    Tls,
+    Transmission,
+    WebSocketMessage,
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The facts about one transmission that assessment needs. `request` names it for people, without
+    its query. `suggests` is true at a search engine's suggestion endpoint."""
+
+    id: str
+    capture: str
+    kind: str
+    time: float | None
+    order: int
+    host: str | None
+    ip: str | None
+    request: str
+    navigation: bool
+    suggests: bool
+    sender: Sender
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One sighting in one transmission."""
+
+    sent: Sent
+    sighting: Sighting
+
+
+@dataclass
+class Traffic:
+    """What went to one recipient: addresses, and (time, bytes) of each transmission that was counted."""
+
+    ips: set[str] = field(default_factory=set)
+    sent: list[tuple[float | None, int]] = field(default_factory=list)
+
+
+@dataclass
+class Scan:
+    """All that one capture showed."""
+
+    capture: str
+    records: Counter[str] = field(default_factory=Counter)
+    hits: list[Hit] = field(default_factory=list)
+    keystrokes: list[tuple[Keystroke, Sent]] = field(default_factory=list)
+    recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
+    flows: list[Flow] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    limits: list[LimitHit] = field(default_factory=list)
+
+
+def recipient_key(host: str | None, ip: str | None) -> tuple[str | None, str | None]:
+    """What makes a recipient the same one: its name; its address only where it has no name."""
+    return (host, None) if host else (None, ip)
+
+
+class Scanner:
+    """Takes the records of one capture in any order and collects a `Scan`."""
+
+    def __init__(self, capture: str, needles: Needles) -> None:
+        self.scan = Scan(capture)
+        self._searcher = Searcher(needles)
+        self._engines = search_engines()
+        self._order = 0
+
+    def add(self, record: AnyRecord) -> None:
+        """Searches and counts one record."""
+        self._order += 1
+        self.scan.records[record.__struct_config__.tag] += 1  # type: ignore[index]
+        match record:
+            case Flow():
+                self.scan.flows.append(record)
+            case Gap():
+                self.scan.gaps.append(record)
+            case Http() | WebSocketMessage() | Dns() | Tls() | Message():
+                if record.direction == "up" and not (isinstance(record, Dns) and record.response):
+                    self._transmission(record)
+
+    def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
+        self._count(record)
+        result = self._searcher.search(channels(record))
+        self.scan.limits += [
+            structs.replace(limit, capture=record.capture, transmission=record.id) for limit in result.limits
+        ]
+        if not (result.sightings or result.typed):
+            return
+        sent = self._sent(record)
+        self.scan.hits += [Hit(sent, sighting) for sighting in result.sightings]
+        self.scan.keystrokes += [
+            (Keystroke(record.time or 0.0, self._order, _place(sent, typed), typed), sent)
+            for typed in result.typed
+        ]
+
+    def _count(self, record: Transmission) -> None:
+        traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
+        if record.dst:
+            traffic.ips.add(record.dst)
+        if not isinstance(record, Tls):
+            traffic.sent.append((record.time, _size(record)))
+
+    def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> Sent:
+        request = ""
+        navigation = suggests = False
+        if isinstance(record, Http):
+            request = f"{record.method} {record.scheme}://{record.authority}{record.path.partition('?')[0]}"
+            navigation = is_navigation(record)
+            suggests = self._engines.suggestion(record.host or "", record.path) is not None
+        elif isinstance(record, WebSocketMessage):
+            request = f"WebSocket {record.url.partition('?')[0]}"
+        elif isinstance(record, Dns):
+            request = f"DNS query ({record.type}, {record.carrier})"
+        elif isinstance(record, Tls):
+            request = "TLS ClientHello"
+        elif isinstance(record, Message):
+            request = f"{record.transport.upper()} message to port {record.dport}"
+        return Sent(
+            record.id, record.capture, str(record.__struct_config__.tag), record.time, self._order,
+            record.host, record.dst, request, navigation, suggests, sender(record),
+        )  # fmt: skip
+
+
+def _place(sent: Sent, typed: Typed) -> tuple[str, ...]:
+    host, ip = recipient_key(sent.host, sent.ip)
+    return (host or ip or "", sent.request, typed.channel, typed.path)
+
+
+def _size(record: Transmission) -> int:
+    match record:
+        case Http():
+            heads = sum(len(name) + len(value) + 4 for name, value in record.headers)
+            return len(record.method) + len(record.path) + 12 + heads + record.request_bytes
+        case WebSocketMessage() | Message():
+            return record.bytes
+        case Dns():
+            return len(record.name) + 17
+    return 0

@@ -1,0 +1,156 @@
+"""The road through the product, in one screenful: captures in, one audit out.
+
+Sources give records, detection searches them, assessment says what that means. The result is a pure
+function of the experiment folder; only `run` may differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from audit import __version__
+from audit.assessment.findings import findings
+from audit.assessment.ledger import coverage, recipients
+from audit.assessment.verdicts import verdicts
+from audit.detection.inference import Inference
+from audit.detection.needles import Needles
+from audit.detection.scan import Scan, Scanner
+from audit.recipients import data_sources
+from audit.records import Audit, Canary, CaptureSummary, Experiment, Gap, LimitHit, Run, Tool
+from audit.sources import BadCapture, capture_format, read
+
+SCHEMA = 1
+_MAX_LIMITS = 1_000
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A file to analyse and the name that results use for it."""
+
+    path: Path
+    name: str
+
+
+@dataclass
+class _Scanned:
+    """What one capture gave: its summary and scan, or why it could not be read."""
+
+    summary: CaptureSummary
+    scan: Scan
+    refused: BadCapture | None = None
+
+
+def analyze(
+    captures: Sequence[Capture],
+    experiment: Experiment,
+    *,
+    jobs: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Audit:
+    """Audits these captures of one experiment. Without canaries, what was done is inferred first.
+
+    A capture that cannot be read becomes a gap; raises BadCapture only if none can be read.
+    """
+    started = datetime.now(UTC)
+    clock = time.perf_counter()
+    if not experiment.canaries:
+        progress("no canaries: inferring visits and searches from the traffic")
+    canaries = experiment.canaries or _infer(captures)
+    scanned: list[_Scanned] = []
+    with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
+        for capture, result in zip(
+            captures, pool.map(partial(_scan, canaries=canaries), captures), strict=True
+        ):
+            progress(str(result.refused or f"{capture.name}: {sum(result.summary.records.values())} records"))
+            scanned.append(result)
+    if scanned and scanned[0].refused and all(result.refused for result in scanned):
+        raise scanned[0].refused
+    scans = [result.scan for result in scanned]
+    found = findings(scans, experiment, Needles(canaries), inferred=not experiment.canaries)
+    who = recipients(scans, experiment, found)
+    seen = coverage(scans, experiment, (result.summary.format for result in scanned))
+    return Audit(
+        schema=SCHEMA,
+        tool=Tool(name="device-privacy-audit", version=__version__),
+        run=Run(
+            started=started.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            seconds=round(time.perf_counter() - clock, 3),
+            python=platform.python_version(),
+            platform=platform.platform(),
+        ),
+        experiment=experiment,
+        captures=tuple(result.summary for result in scanned),
+        recipients=who,
+        findings=tuple(found),
+        coverage=seen,
+        verdicts=verdicts(found, experiment, canaries, who, seen),
+        limits=_limits(scans),
+        data_sources=data_sources(),
+    )
+
+
+class _InThisProcess:
+    """The pool's shape without its processes."""
+
+    def __enter__(self) -> _InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    map = staticmethod(map)
+
+
+def _infer(captures: Sequence[Capture]) -> tuple[Canary, ...]:
+    inference = Inference()
+    for capture in captures:
+        try:
+            for record in read(capture.path, capture.name):
+                inference.add(record)
+        except BadCapture:
+            continue
+    return inference.canaries()
+
+
+def _scan(capture: Capture, canaries: tuple[Canary, ...]) -> _Scanned:
+    scanner = Scanner(capture.name, Needles(canaries))
+    refused = None
+    known = "unknown"
+    try:
+        known = capture_format(capture.path)
+        for record in read(capture.path, capture.name):
+            scanner.add(record)
+    except BadCapture as refusal:
+        refused = refusal
+        scanner.add(
+            Gap(capture=capture.name, reason="unsupported", offset=refusal.offset, detail=refusal.problem)
+        )
+    counts = dict(sorted(scanner.scan.records.items()))
+    summary = CaptureSummary(name=capture.name, format=known, sha256=_sha256(capture.path), records=counts)
+    return _Scanned(summary, scanner.scan, refused)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _limits(scans: Sequence[Scan]) -> tuple[LimitHit, ...]:
+    hits = [hit for scan in scans for hit in scan.limits]
+    if len(hits) > _MAX_LIMITS:
+        more = LimitHit(
+            bound="matches", detail=f"{len(hits) - _MAX_LIMITS} more bounds were hit and are not listed"
+        )
+        return (*hits[:_MAX_LIMITS], more)
+    return tuple(hits)

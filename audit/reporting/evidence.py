@@ -65,6 +65,7 @@ class FindingView(Struct, frozen=True, kw_only=True):
     host: str | None
     product: str | None
     origin: str
+    origin_evidence: str | None
     expected: str | None
     explanation: str | None
     identifiers: tuple[tuple[str, str, str], ...]
@@ -122,6 +123,7 @@ def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str) ->
         host=finding.recipient.host or finding.recipient.ip,
         product=finding.recipient.product,
         origin=finding.origin,
+        origin_evidence=_origin_evidence(finding, masker),
         expected=finding.expected,
         explanation=masker.sentence(finding.explanation) if finding.explanation else None,
         identifiers=tuple((each.name, each.kind, masker.identifier(each)) for each in finding.identifiers),
@@ -134,10 +136,17 @@ def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str) ->
     )
 
 
+def _origin_evidence(finding: Finding, masker: Masker) -> str | None:
+    """Why the sender is said to be who it is said to be: the first reason given."""
+    reasons = (each.origin_evidence for each in finding.occurrences if each.origin == finding.origin)
+    reason = next((each for each in reasons if each), None)
+    return masker.sentence(reason) if reason else None
+
+
 def _value(finding: Finding, canary: Canary | None, masker: Masker) -> str:
     """What the finding is about, no more of a planted address than was found."""
     if canary is None:
-        return finding.canary or (masker.mark(finding.inferred) if finding.inferred else "a value")
+        return finding.canary or (masker.inferred(finding.inferred) if finding.inferred else "a value")
     if canary.kind == "url" and finding.leak_type != "S2":
         if finding.granularity in {"host", "registrable_domain"}:
             return host_of(canary.value) or canary.value

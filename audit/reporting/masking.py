@@ -39,6 +39,7 @@ _PROTOCOL = re.compile(
 _TOKEN = re.compile(r"""[^\s"'&?=;,{}\[\]()<>|#\\`]+""")
 _NAME = re.compile(r"[A-Za-z$_@][A-Za-z0-9_$.@-]{0,31}\Z")
 _SEGMENT = re.compile(r"(?:[A-Za-z][A-Za-z_.-]{0,23}[0-9]{0,2}|)\Z")
+_WORD = re.compile(r"[/?&=#]")
 _HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
 
@@ -60,12 +61,10 @@ class Masker:
         self._planted_finder = _finder(each for values in self._planted.values() for each in values)
         self._hosts = _hosts(audit)
         planted = {each.casefold() for values in self._planted.values() for each in values}
-        self._secrets = _finder(
-            form
-            for secret in _secret_values(audit)
-            for form in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
-            if len(form) >= _SHORTEST_SECRET and form.casefold() not in planted and form not in self._hosts
-        )
+        secrets = {form for value in _secret_values(audit) for form in _forms(value)} - self._hosts
+        known = {form for form in secrets if len(form) >= _SHORTEST_SECRET and form.casefold() not in planted}
+        self._secrets = _finder(known)
+        self._secret_parts = _finder(known | (_inferred_parts(audit) - self._hosts))
 
     def mark(self, value: str) -> str:
         """What stands in the report for `value`."""
@@ -73,6 +72,13 @@ class Masker:
             return value
         digest = hmac.new(self._key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return MARK + digest[:_DIGITS]
+
+    def inferred(self, value: str) -> str:
+        """An inferred search or visit as the report may show it: of a visit, a recipient's name stays."""
+        host = host_of(value)
+        if self._unmask or host not in self._hosts:
+            return self.mark(value)
+        return f"{host}/{self.mark(value)}"
 
     def finding_id(self, finding: Finding) -> str:
         """The finding's id as the report may show it."""
@@ -141,7 +147,7 @@ class Masker:
         return best
 
     def _foreign(self, text: str, before: str, after: str, inferred: str | None) -> Iterator[Piece]:
-        for start, end, secret in _stretches(text, self._secrets):
+        for start, end, secret in _stretches(text, self._secret_parts):
             part = text[start:end]
             if secret:
                 hit = inferred is not None and part.casefold() in {
@@ -245,6 +251,17 @@ def _secret_values(audit: Audit) -> set[str]:
     secrets = {finding.inferred for finding in audit.findings if finding.inferred}
     secrets |= {each.value for finding in audit.findings for each in finding.identifiers}
     return secrets
+
+
+def _inferred_parts(audit: Audit) -> set[str]:
+    """Words and parts of addresses of which inferred values consist: telling in an excerpt cut short."""
+    values = {finding.inferred for finding in audit.findings if finding.inferred}
+    parts = {part for value in values if "://" in value for part in _url_parts(value)}
+    parts |= {
+        word for value in values if "://" in value for word in _WORD.split(value.partition("://")[2])[1:]
+    }
+    parts |= {word for value in values if "://" not in value for word in value.split()}
+    return {form for part in parts if len(part) >= _SHORTEST_SECRET for form in _forms(part)}
 
 
 def _hosts(audit: Audit) -> frozenset[str]:

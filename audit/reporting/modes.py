@@ -132,8 +132,10 @@ def matrix(audit: Audit, shown: tuple[Column, ...]) -> tuple[Row, ...]:
     """Leaks first, then what is explained; then types that were planted for and seen nowhere."""
     groups: dict[tuple[State, str, str], list[Finding]] = {}
     for finding in audit.findings:
+        if kind(finding) == "apart":
+            continue  # listed in its own section: needed to reach any site, so it compares nothing
         groups.setdefault((kind(finding), finding.leak_type, recipient_name(finding)), []).append(finding)
-    order: tuple[State, ...] = ("leak", "expected", "signal", "apart")
+    order: tuple[State, ...] = ("leak", "signal", "expected")
     rows = [
         Row(
             title=words(code).title,
@@ -240,6 +242,10 @@ def _sentence(audit: Audit, column: Column, browser: str) -> str | None:
     return f"{where}, it is unknown whether anything leaked."
 
 
+def _never_submitted(audit: Audit) -> set[str]:
+    return {canary.id for canary in audit.experiment.canaries if canary.kind == "text"}
+
+
 def _expected(audit: Audit, column: Column) -> bool:
     return any(
         kind(each) == "expected" and _same(each, column.mode, column.setting) for each in audit.findings
@@ -247,6 +253,17 @@ def _expected(audit: Audit, column: Column) -> bool:
 
 
 def _reach(audit: Audit) -> str:
+    closed = [
+        each for each in audit.captures if not any(n for kind, n in each.records.items() if kind != "gap")
+    ]
+    if closed and len(closed) < len(audit.captures):
+        return (
+            f"{_connections(audit)} {len(closed)} of {len(audit.captures)} captures could not be read at all."
+        )
+    return _connections(audit)
+
+
+def _connections(audit: Audit) -> str:
     total = sum(entry.flows for entry in audit.coverage.flows)
     unseen = sum(entry.flows for entry in audit.coverage.flows if entry.observability != "observed")
     if not total:

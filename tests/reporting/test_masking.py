@@ -145,3 +145,20 @@ def test_any_text_passes_unmasked_and_masking_never_fails(text: str) -> None:
     assert shown(UNMASKED.excerpt(text, "n-term", typed=True)) == text
     MASKER.excerpt(text, "n-term", sample.INFERRED, typed=True)
     MASKER.path(text)
+
+
+def test_no_part_of_an_inferred_visit_is_readable() -> None:
+    audit = sample.audit()
+    visit = "https://clinic.example/health/hiv-test?patient=anna"
+    one = msgspec.structs.replace(audit.findings[0], canary=None, inferred=visit)
+    masker = Masker(msgspec.structs.replace(audit, findings=(one,)))
+    for text in (
+        visit,
+        "GET /health/hiv-test",
+        "alth/hiv-test?pat",
+        "https://clinic.example/health/",
+        "/a/health",
+    ):
+        seen = shown(masker.excerpt(text, None, visit))
+        assert not {word for word in ("health", "hiv", "clinic", "anna", "patient") if word in seen}, seen
+    assert masker.inferred(visit).startswith(MARK)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -35,15 +37,33 @@ def test_imports_run_downward(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == EXIT_STATUS_SUCCESS
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("audit/")])
-def test_nothing_imports_the_addons(name: str) -> None:
-    imported: set[str] = set()
+def imported(name: str) -> set[str]:
+    """The top-level names that a module of this repository imports, anywhere in it."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / name).read_text())):
         if isinstance(node, ast.Import):
-            imported.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").partition(".")[0])
-    assert "addons" not in imported
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("audit/")])
+def test_nothing_imports_the_addons(name: str) -> None:
+    assert "addons" not in imported(name)
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in project["dependencies"]}
+    known = declared | set(sys.stdlib_module_names) | {"audit", "markupsafe"}  # markupsafe is half of jinja2
+    undeclared = {
+        f"{name}: {module}"
+        for name in MODULES
+        if name.startswith(("audit/", "addons/")) and not Path(name).name.startswith("build_")
+        for module in imported(name) - known
+    }
+    assert not undeclared
 
 
 @pytest.mark.parametrize("name", MODULES)

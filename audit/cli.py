@@ -87,7 +87,8 @@ def analyze(
     with ExitStack() as stack:
         folder, experiment, captures = _audited(targets, experiment_file, stack)
         experiment = msgspec.structs.replace(experiment, canaries=(*experiment.canaries, *_given(given)))
-        audit = pipeline.analyze(captures, experiment, jobs=jobs, progress=_say)
+        with _stderr.status("reading") as status:
+            audit = pipeline.analyze(captures, experiment, jobs=jobs, progress=status.update)
         where = output or folder or Path("audit-result")
         _private(where)
         findings_file.write(audit, where)
@@ -345,6 +346,9 @@ def _private(folder: Path) -> None:
 
 def _summary(audit: Audit) -> None:
     leaks = [f for f in audit.findings if f.expected is None]
+    for gap in audit.coverage.gaps:
+        if gap.reason == "unsupported":
+            _say(f"{gap.capture}: not read: {gap.detail}")
     _say(f"{len(audit.recipients)} recipients, {len(audit.findings)} findings, {len(leaks)} of them leaks")
     for verdict in audit.verdicts:
         _say(f"  {verdict.statement}")

@@ -69,10 +69,11 @@ def analyze(
         for capture, result in zip(
             captures, pool.map(partial(_scan, canaries=canaries), captures), strict=True
         ):
-            progress(str(result.refused or f"{capture.name}: {sum(result.summary.records.values())} records"))
+            progress(f"read {capture.name}")
             scanned.append(result)
-    if scanned and scanned[0].refused and all(result.refused for result in scanned):
-        raise scanned[0].refused
+    refusals = [result.refused for result in scanned if result.refused]
+    if refusals and len(refusals) == len(scanned):
+        raise refusals[0]
     scans = [result.scan for result in scanned]
     found = findings(scans, experiment, Needles(canaries), inferred=not experiment.canaries)
     who = recipients(scans, experiment, found)

@@ -200,7 +200,9 @@ def _plain(canary: Canary) -> Iterator[_Needle]:
 def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
     hosts = {address.host}
     with contextlib.suppress(UnicodeError):
-        hosts |= {address.host.encode("idna").decode(), address.host.encode().decode("idna")}
+        hosts.add(address.host.encode("idna").decode())
+    with contextlib.suppress(UnicodeError):
+        hosts.add(address.host.encode("ascii").decode("idna"))
     for host in sorted(hosts):
         yield _Needle(canary, "host", host.encode().lower(), address)
     domain = address.registrable_domain

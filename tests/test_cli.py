@@ -1,0 +1,164 @@
+"""The command line as scripts and people meet it: outputs, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_pipeline import har_entry, write_har
+
+TERM = "marble otter h4q2"
+
+
+def run(*arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "audit", *arguments], input=stdin, capture_output=True, timeout=120, cwd=cwd, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def har(tmp_path: Path) -> Path:
+    return write_har(tmp_path / "page.har", [
+        har_entry("POST", "https://t.example/v1", "2026-11-22T10:00:00Z", body=json.dumps({"q": TERM})),
+    ])  # fmt: skip
+
+
+def test_analyze_writes_private_results_and_prints_the_reports_path(har: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    done = run("analyze", str(har), "--canary", f"term={TERM}", "-o", str(out))
+    assert done.returncode == 0
+    assert done.stdout.decode().strip() == str(out / "report.html")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert stat.S_IMODE((out / "findings.json").stat().st_mode) == 0o600
+    (finding,) = json.loads((out / "findings.json").read_text())["findings"]
+    assert finding["leak_type"] == "S1"
+    again = run("report", str(out), "-o", str(tmp_path / "again.html"))
+    assert again.returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == (out / "report.html").read_bytes()
+
+
+def test_fail_on_tells_by_its_exit_code(har: Path, tmp_path: Path) -> None:
+    common = ("analyze", str(har), "--canary", f"term={TERM}", "-o", str(tmp_path / "r"))
+    assert run(*common, "--fail-on", "medium").returncode == 1
+    assert run(*common, "--fail-on", "critical").returncode == 0
+
+
+def test_analyze_reads_stdin_and_compressed_files(har: Path, tmp_path: Path) -> None:
+    done = run(
+        "analyze",
+        "-",
+        "--canary",
+        f"term={TERM}",
+        "-o",
+        str(tmp_path / "r"),
+        stdin=gzip.compress(har.read_bytes()),
+    )
+    assert done.returncode == 0, done.stderr
+    (finding,) = json.loads((tmp_path / "r/findings.json").read_text())["findings"]
+    assert finding["recipient"]["host"] == "t.example"
+
+
+def test_search_prints_a_line_per_match_and_exits_1_without_any(tmp_path: Path) -> None:
+    body = tmp_path / "body.bin"
+    body.write_bytes(
+        b"data_list="
+        + base64.b64encode(gzip.compress(json.dumps([{"w": TERM}]).encode())).replace(b"=", b"%3D")
+    )
+    done = run("search", "--value", TERM, str(body))
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == 0
+    assert line["granularity"] == "term"
+    assert line["form"] == "plain"
+    assert line["layers"][-3:] == ["base64", "gzip", "json"]
+    assert line["path"] == "$[0].w"
+    assert run("search", "--value", "never there", str(body)).returncode == 1
+    assert run("search", "--value", TERM, "-", stdin=body.read_bytes()).returncode == 0
+
+
+def test_decode_shows_the_layers_and_keeps_hostile_text_inert(tmp_path: Path) -> None:
+    body = tmp_path / "body.bin"
+    body.write_bytes(base64.b64encode(json.dumps({"a": "\x1b[31mred\u202e"}, ensure_ascii=False).encode()))
+    done = run("decode", str(body))
+    assert b"base64" in done.stdout
+    assert b"\x1b[31mred" not in done.stdout
+    assert "\u202e".encode() not in done.stdout
+    lines = [json.loads(line) for line in run("decode", "--json", str(body)).stdout.splitlines()]
+    assert lines[-1]["layers"] == ["base64", "json"]
+
+
+def test_inspect_prints_every_record(har: Path) -> None:
+    lines = [json.loads(line) for line in run("inspect", str(har)).stdout.splitlines()]
+    assert {line["kind"] for line in lines} == {"http", "flow"}
+    (http,) = [line for line in lines if line["kind"] == "http"]
+    assert (http["method"], http["authority"], http["path"], http["version"]) == (
+        "POST",
+        "t.example",
+        "/v1",
+        "2",
+    )
+    assert http["time"] == "2026-11-22T10:00:00.000000Z"
+    only = run("inspect", "--kind", "flow", str(har)).stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in only] == ["flow"]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments"),
+    [
+        (b"", ("analyze", "FILE")),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), ("analyze", "FILE")),
+        (b'{"version": 1}', ("analyze", "FILE")),
+        (b"\n\n\n", ("inspect", "FILE")),
+        (b"", ("analyze", "no-such-file")),
+        (b"", ("inspect", "no-such-file")),
+        (b"", ("search", "--value", "x", "no-such-file")),
+        (b"", ("decode", "no-such-file")),
+        (b"", ("report", "no-such-folder")),
+        (b"[[phase]", ("analyze", "FILE", "--experiment", "FILE")),
+        (b"", ("analyze", "FILE", "--canary", "odd")),
+        (b"", ("analyze",)),
+        (b"", ("analyse",)),
+        (b"", ("inspect", "FILE", "--kind", "odd")),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    content: bytes, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(content)
+    done = run(*(str(path) if a == "FILE" else a for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert len(done.stderr.decode().strip().splitlines()) == 1, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_bomb_and_a_tower_are_told_and_cost_no_result(tmp_path: Path) -> None:
+    bomb = base64.b64encode(gzip.compress(bytes(1 << 28))).decode()
+    tower = "[" * 200 + json.dumps(TERM) + "]" * 200
+    path = write_har(tmp_path / "page.har", [
+        har_entry("POST", "https://t.example/bomb", "2026-11-22T10:00:00Z", body=bomb),
+        har_entry("POST", "https://t.example/tower", "2026-11-22T10:00:01Z", body=tower),
+    ])  # fmt: skip
+    done = run("analyze", str(path), "--canary", f"term={TERM}", "-o", str(tmp_path / "r"))
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "r/findings.json").read_text())
+    assert [limit["bound"] for limit in content["limits"]] == ["bytes"]
+    (finding,) = content["findings"]
+    assert finding["occurrences"][0]["layers"] == ["json"]
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("analyze", "report", "inspect", "search", "decode", "completion"):
+        done = run(command, "--help")
+        assert done.returncode == 0
+        assert b"Example" in done.stdout
+    assert b"_privacy_audit" in run("completion", "bash").stdout

@@ -24,7 +24,7 @@ _IN = {
     "idle": "While the device was idle",
     "normal": "In normal mode",
     "private": "In private mode",
-    "unknown": "In a mode that the captures do not tell",
+    "unknown": "In a mode that nothing in the captures tells",
 }
 
 
@@ -83,7 +83,8 @@ def recipient_name(finding: Finding) -> str:
 
 
 def columns(audit: Audit) -> tuple[Column, ...]:
-    """The modes audited, found or judged, in fixed order; normal and private always, audited or not."""
+    """The modes audited, found or judged, in fixed order. Where there are phases, normal and private mode
+    are named even if none of them is theirs; where there are none, the mode is unknown, not unaudited."""
     keys: dict[tuple[Mode, str | None], None] = {}
     for phase in audit.experiment.phases:
         keys[phase.mode, phase.setting] = None
@@ -96,10 +97,10 @@ def columns(audit: Audit) -> tuple[Column, ...]:
             audited.add((each.mode, setting))
     settings_of = {mode for mode, _ in keys}
     required: tuple[Mode, ...] = ("normal", "private")
-    for mode in required:
+    for mode in required if audit.experiment.phases else ():
         if mode not in settings_of:
             keys[mode, None] = None
-    if not audit.experiment.phases:
+    if not keys:
         keys["unknown", None] = None
         audited.add(("unknown", None))
     ordered = sorted(
@@ -186,7 +187,7 @@ def _rank(finding: Finding) -> int:
 
 def headline(audit: Audit, shown: tuple[Column, ...]) -> Headline:
     """The answer in a few words, a sentence for each mode that matters, and what limits it."""
-    browser = audit.experiment.browser.name or "The device"
+    browser = audit.experiment.browser.name or "the device"
     by_mode = {mode: [column for column in shown if column.mode == mode] for mode in _ORDER}
     leaky = {mode for mode, each in by_mode.items() if any(column.answer == "leak" for column in each)}
     private = by_mode["private"]
@@ -230,12 +231,11 @@ def _sentence(audit: Audit, column: Column, browser: str) -> str | None:
             if _expected(audit, column)
             else ""
         )
-        return f"{where}, nothing that was planted was seen leaving{but}."
+        what = "nothing that was planted" if audit.experiment.canaries else "no visit or search"
+        return f"{where}, {what} was seen leaving{but}."
     if column.mode == "idle":
         return None
     if column.answer == "not_audited":
-        if not audit.experiment.phases:
-            return None
         return f"{_SAY[column.mode]} was not audited; what it does is unknown."
     if column.mode == "unknown":
         return "No phases were noted, so it is unknown which mode the traffic belongs to."

@@ -9,9 +9,11 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import pytest
 
+from audit.assessment.leak_types import table
 from audit.records import Audit, Coverage, Experiment, Verdict
 from audit.reporting.html import render
 from audit.reporting.modes import columns, headline
+from audit.reporting.wording import leak_types
 from tests.reporting import sample
 
 
@@ -55,6 +57,12 @@ def empty() -> Audit:
 @pytest.fixture(scope="module")
 def page() -> Page:
     return Page(render(sample.audit()))
+
+
+def test_every_leak_type_has_words() -> None:
+    assert set(table().types) <= set(leak_types())
+    for each in leak_types().values():
+        assert "{recipient}" in each.sentence
 
 
 def test_same_findings_same_bytes() -> None:

@@ -1,0 +1,118 @@
+"""The report in a real browser: it asks for nothing, says nothing, hides nothing, fits every screen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from audit.reporting.html import render
+from tests.reporting import sample
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SCREENS = {"phone": (390, 844), "laptop": (1366, 768), "wide": (2560, 1440), "smallest": (320, 568)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(sample.audit(), unmask=True), "utf-8")
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_silent_and_self_contained(browser: Any, report: str, script: bool) -> None:
+    context = browser.new_context(java_script_enabled=script)
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(report)
+    page.wait_for_load_state("networkidle")
+    assert asked == [report]
+    assert said == []
+    assert page.locator("article.finding").count() == len(sample.findings())
+    assert page.locator("script, img, iframe").count() == 0
+    page.locator("summary").first.click()
+    assert page.locator("details[open] mark").first.is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_reaches_beyond_the_screen(browser: Any, report: str, screen: str, scheme: str) -> None:
+    width, height = SCREENS[screen]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(report)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(browser: Any, report: str, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme=scheme)
+    page.goto(report)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate(CONTRAST) == []
+    page.close()
+
+
+def test_keyboard_reaches_the_answer_first(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the answer"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#answer")
+    page.close()
+
+
+def test_print_shows_the_evidence(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    page.emulate_media(media="print")
+    hidden = "[...document.querySelectorAll('.occurrence')].filter(each => !each.checkVisibility()).length"
+    assert page.evaluate(hidden) == 0
+    page.emulate_media(media="screen")
+    assert page.evaluate(hidden) > 0
+    page.close()
+
+
+# WCAG 2.2, 1.4.3: 4.5:1, for large text 3:1; the background is that of the nearest ancestor that has one.
+CONTRAST = """() => {
+  const light = rgb => { const [r, g, b] = rgb.map(each => { each /= 255;
+    return each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const parse = text => text.match(/[0-9.]+/g).map(Number);
+  const ground = node => { for (let each = node; each; each = each.parentElement) {
+      const color = parse(getComputedStyle(each).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color.slice(0, 3); }
+    return [255, 255, 255]; };
+  const poor = new Set();
+  for (const node of document.querySelectorAll('body *')) {
+    if (![...node.childNodes].some(each => each.nodeType === 3 && each.data.trim())) continue;
+    const style = getComputedStyle(node);
+    const [a, b] = [light(parse(style.color).slice(0, 3)), light(ground(node))].sort((x, y) => y - x);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) poor.add(node.tagName + '.' + node.className);
+  }
+  return [...poor];
+}"""

@@ -215,7 +215,8 @@ class Field(Struct, frozen=True, kw_only=True):
 
     `path` says where it lies in the innermost structure (JSONPath-like; "" where there is none),
     `layers` the decode chain, outermost first. `offset` is where its encoded form begins in the data
-    of the field `parent` (its index in the same tree, None at the root); None where it cannot be told.
+    of the field `parent` (its index in the same tree, None at the root), `length` how long that form is;
+    None where it cannot be told.
     `opaque` is true for data that nothing could open and that does not read as text.
     """
 
@@ -223,6 +224,7 @@ class Field(Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...]
     data: bytes
     offset: int | None = 0
+    length: int | None = None
     parent: int | None = None
     opaque: bool = False
 

@@ -18,7 +18,7 @@ from audit.assessment.leak_types import leak_type, severity, table
 from audit.assessment.phases import Placing, place
 from audit.detection.needles import Needles, parse_address
 from audit.detection.scan import Scan, Sent, recipient_key
-from audit.detection.search import Sighting
+from audit.detection.search import SPECIFIC, Sighting
 from audit.detection.sequences import Sequence, sequences
 from audit.recipients import identify
 from audit.records import (
@@ -26,16 +26,12 @@ from audit.records import (
     Expected,
     Experiment,
     Finding,
-    Granularity,
     Match,
     Occurrence,
     Origin,
     Recipient,
 )
 
-_SPECIFIC: tuple[Granularity, ...] = (
-    "full", "term", "no_scheme", "no_query", "path", "host", "registrable_domain", "prefix",
-)  # fmt: skip
 _Key = tuple[str, tuple[str | None, str | None], Placing, str]
 
 
@@ -171,7 +167,7 @@ def _finding(
         recipient=recipient,
         canary=None if inferred else canary.id,
         inferred=canary.value if inferred else None,
-        granularity=min((item.sighting.match.granularity for item in items), key=_SPECIFIC.index),
+        granularity=min((item.sighting.match.granularity for item in items), key=SPECIFIC.index),
         identifiers=(),
         explanation="search suggestions" if feature else None,
         occurrences=tuple(_occurrence(item, experiment, canary) for item in items),

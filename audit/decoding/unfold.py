@@ -133,5 +133,6 @@ def _child(parent: Field, index: int, piece: Piece) -> Field:
         layers=(*parent.layers, layer),
         data=piece.data,
         offset=piece.offset,
+        length=piece.length,
         parent=index,
     )

@@ -22,6 +22,9 @@ _EXCERPT_BEFORE = 48
 _EXCERPT_AFTER = 80
 _MAX_MATCHES = 10_000
 _ADDRESS_CHANNELS = ("url.host", "url.path", "url.query")
+SPECIFIC: tuple[Granularity, ...] = (
+    "full", "term", "no_scheme", "no_query", "path", "host", "registrable_domain", "prefix",
+)  # fmt: skip
 _WITH_HOST = ("host", "no_query", "no_scheme", "full")
 
 
@@ -99,20 +102,13 @@ class Searcher:
         per_field: list[list[Match]] = [self._needles.find(field.data) for field in tree.fields]
         if not any(per_field):
             return []
-        told = _told_below(tree.fields, per_field)
-        sightings: dict[tuple[object, ...], Sighting] = {}
-        for index, matches in enumerate(per_field):
-            field = tree.fields[index]
-            for match in matches:
-                if any(
-                    offset is None or offset <= match.offset for offset in told[index].get(match.canary, ())
-                ):
-                    continue
-                key = (field.path, field.layers, match.canary, match.form, match.offset)
-                sightings.setdefault(
-                    key, Sighting(match, channel, field.path, field.layers, excerpt(field.data, match))
-                )
-        return list(sightings.values())
+        silent = _told_elsewhere(tree.fields, per_field)
+        return [
+            Sighting(match, channel, field.path, field.layers, excerpt(field.data, match))
+            for index, (field, matches) in enumerate(zip(tree.fields, per_field, strict=True))
+            for number, match in enumerate(matches)
+            if (index, number) not in silent
+        ]
 
     def _typed(self, channel: str, tree: Tree) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
@@ -125,16 +121,63 @@ class Searcher:
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
 
 
-def _told_below(fields: list[Field], per_field: list[list[Match]]) -> list[dict[str, list[int | None]]]:
-    """Per field: for each canary found in the fields below it, where those begin in this one."""
-    below: list[dict[str, list[int | None]]] = [{} for _ in fields]
-    for index in range(len(fields) - 1, 0, -1):
+def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tuple[int, int]]:
+    """The matches (field, number) of values that are told better in another field.
+
+    A match in a field is told better below it, where the part it stands in was opened. Parts that
+    overlap are readings of the same bytes: of those, the one with the most specific match tells it, and
+    among equals the shortest part, which has the narrower path.
+    """
+    below: list[dict[str, list[int]]] = [{} for _ in fields]
+    best: list[dict[str, int]] = [{} for _ in fields]
+    mute: list[set[str]] = [set() for _ in fields]
+    for index in range(len(fields) - 1, -1, -1):
+        for match in per_field[index]:
+            rank = SPECIFIC.index(match.granularity)
+            best[index][match.canary] = min(rank, best[index].get(match.canary, rank))
+        for canary, children in below[index].items():
+            _mute_readings(canary, children, fields, best, mute)
+            top = min(best[child][canary] for child in children)
+            best[index][canary] = min(top, best[index].get(canary, top))
         parent = fields[index].parent
-        if parent is None:
-            continue
-        for canary in {m.canary for m in per_field[index]} | below[index].keys():
-            below[parent].setdefault(canary, []).append(fields[index].offset)
-    return below
+        if parent is not None:
+            for canary in best[index]:
+                below[parent].setdefault(canary, []).append(index)
+    silent: set[tuple[int, int]] = set()
+    for index, field in enumerate(fields):
+        if field.parent is not None:
+            mute[index] |= mute[field.parent]
+        for number, match in enumerate(per_field[index]):
+            inside = (fields[child] for child in below[index].get(match.canary, ()))
+            if match.canary in mute[index] or any(_holds(child, match.offset) for child in inside):
+                silent.add((index, number))
+    return silent
+
+
+def _mute_readings(
+    canary: str, children: list[int], fields: list[Field], best: list[dict[str, int]], mute: list[set[str]]
+) -> None:
+    kept: list[Field] = []
+    for child in sorted(children, key=lambda c: (best[c][canary], fields[c].length or 0, c)):
+        field = fields[child]
+        if any(_overlap(field, other) for other in kept):
+            mute[child].add(canary)
+        else:
+            kept.append(field)
+
+
+def _overlap(one: Field, other: Field) -> bool:
+    """Whether two fields were opened from the same bytes, as far as that is known."""
+    if one.offset is None or other.offset is None or one.length is None or other.length is None:
+        return False
+    return one.offset < other.offset + other.length and other.offset < one.offset + one.length
+
+
+def _holds(child: Field, offset: int) -> bool:
+    """Whether what stands at `offset` of the parent lies in the part this child was opened from."""
+    if child.offset is None:
+        return True
+    return child.offset <= offset and (child.length is None or offset < child.offset + child.length)
 
 
 def excerpt(data: bytes, match: Match) -> str:

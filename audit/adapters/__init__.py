@@ -1,5 +1,18 @@
 """Endpoint knowledge: adapters and search engines, as data, and the loaders that check it."""
 
 from audit.adapters.engines import Engine, Engines, Search, search_engines
+from audit.adapters.load import AdapterError, Adapters, load
+from audit.adapters.model import Adapter, Decode, FieldRole
 
-__all__ = ["Engine", "Engines", "Search", "search_engines"]
+__all__ = [
+    "Adapter",
+    "AdapterError",
+    "Adapters",
+    "Decode",
+    "Engine",
+    "Engines",
+    "FieldRole",
+    "Search",
+    "load",
+    "search_engines",
+]

@@ -84,6 +84,14 @@ class Engines:
         self._suggestions = _by_host((engine, engine.suggestions) for engine in engines)
         self._domains = {name: engine for engine in engines for name in engine.names()}
 
+    def written_out(self, name: str) -> tuple[str, ...]:
+        """A name with all its endings where it ends in `.*` and an engine lists them (`google.*`), else
+        the name alone."""
+        for engine in self.engines:
+            if name in engine.domains:
+                return engine.names((name,))
+        return (name,)
+
     def of_host(self, host: str) -> Engine | None:
         """The engine that a host belongs to."""
         for suffix in suffixes(host):

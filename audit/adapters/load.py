@@ -1,0 +1,237 @@
+"""Reads and checks the adapter files, and recognises requests by them.
+
+Everything in `data/` except the list of search engines is read once; search engines become adapters too,
+so that a results page and a suggestion call are known endpoints like any other. A damaged file is an error
+that names file and entry, never an adapter silently left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import msgspec
+
+from audit.adapters.engines import Engine, Page, search_engines, suffixes
+from audit.adapters.fingerprints import CHECKS, Request, worth_asking
+from audit.adapters.model import Adapter, FieldRow, Fingerprint, Match
+from audit.records import Http, Transmission, WebSocketMessage
+
+_ENGINES = "search_engines.toml"
+_LOOKED_AT = 1 << 16
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_CHANNEL = re.compile(r"url\.(?:host|path|query)|header:[a-z0-9_-]+|cookie|body|websocket|grpc|mqtt|tcp|udp")
+_UNITS = {"event_time": True, "dwell": False}
+
+
+class AdapterError(Exception):
+    """An adapter file is damaged or says something impossible. The message names file and entry."""
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    adapter: tuple[Adapter, ...]
+
+
+class _Rule(NamedTuple):
+    order: int
+    adapter: Adapter
+    path: re.Pattern[str] | None
+    match: Match
+
+    def holds(self, request: Request) -> bool:
+        match = self.match
+        if match.methods and request.method not in match.methods:
+            return False
+        if self.path and not self.path.fullmatch(request.path):
+            return False
+        if match.media and request.media not in match.media:
+            return False
+        if match.last_segments and _last_segment(request.path) not in match.last_segments:
+            return False
+        if match.query and not all(f"&{name}=" in f"&{request.query}" for name in match.query):
+            return False
+        if match.headers:
+            names = {name.lower() for name, _ in request.headers}
+            if not all(name.lower().encode() in names for name in match.headers):
+                return False
+        if match.body and not all(text.encode() in request.body[:_LOOKED_AT] for text in match.body):
+            return False
+        return match.fingerprint is None or CHECKS[match.fingerprint](request)
+
+
+class Adapters:
+    """All adapters. Recognition costs one look-up for a host already seen, and a few cheap questions for
+    what is recognised on any host."""
+
+    def __init__(self, adapters: tuple[Adapter, ...]) -> None:
+        self.adapters = adapters
+        self._by_id = {adapter.id: adapter for adapter in adapters}
+        self._by_suffix: dict[str, list[_Rule]] = {}
+        self._by_media: dict[str, list[_Rule]] = {}
+        self._by_last_segment: dict[str, list[_Rule]] = {}
+        self._by_fingerprint: dict[Fingerprint, list[_Rule]] = {}
+        for order, adapter in enumerate(adapters):
+            for match in adapter.match:
+                self._file(_Rule(order, adapter, re.compile(match.path) if match.path else None, match))
+        self._of_host = lru_cache(maxsize=4096)(self._rules_of_host)
+
+    def __getitem__(self, adapter_id: str) -> Adapter:
+        return self._by_id[adapter_id]
+
+    def recognise(self, transmission: Transmission) -> tuple[Adapter, ...]:
+        """The adapters that know this transmission, in the order of the files; empty for what left no
+        content to recognise. Opens nothing: looks at host, target, headers and the start of the body."""
+        match transmission:
+            case Http():
+                return self._http(transmission)
+            case WebSocketMessage():
+                _, _, rest = transmission.url.partition("://")
+                target = rest[rest.find("/") :] if "/" in rest else "/"
+                path, _, query = target.partition("?")
+                return self._among(
+                    self._of_host(transmission.host or ""),
+                    Request(transmission.host or "", "GET", path, query, "", (), transmission.data),
+                )
+        return ()
+
+    def _http(self, sent: Http) -> tuple[Adapter, ...]:
+        rules = self._of_host(sent.host or "")
+        body = sent.body or b""
+        media = _media_type(sent.headers)
+        anywhere: list[_Rule] = []
+        if media:
+            anywhere += self._by_media.get(media, ())
+        path, _, query = sent.path.partition("?")
+        anywhere += self._by_last_segment.get(_last_segment(path), ())
+        for fingerprint in worth_asking(sent.path, body):
+            anywhere += self._by_fingerprint.get(fingerprint, ())
+        if not rules and not anywhere:
+            return ()
+        request = Request(sent.host or "", sent.method, path, query, media, sent.headers, body)
+        return self._among((*rules, *anywhere), request)
+
+    @staticmethod
+    def _among(rules: Iterable[_Rule], request: Request) -> tuple[Adapter, ...]:
+        held = {rule.order: rule.adapter for rule in rules if rule.holds(request)}
+        return tuple(held[order] for order in sorted(held))
+
+    def _rules_of_host(self, host: str) -> tuple[_Rule, ...]:
+        return tuple(rule for suffix in suffixes(host) for rule in self._by_suffix.get(suffix, ()))
+
+    def _file(self, rule: _Rule) -> None:
+        match = rule.match
+        for host in match.hosts:
+            for name in search_engines().written_out(host):
+                self._by_suffix.setdefault(name, []).append(rule)
+        if match.hosts:
+            return
+        if match.last_segments:
+            for segment in match.last_segments:
+                self._by_last_segment.setdefault(segment, []).append(rule)
+        elif match.media:
+            for media in match.media:
+                self._by_media.setdefault(media, []).append(rule)
+        elif match.fingerprint:
+            self._by_fingerprint.setdefault(match.fingerprint, []).append(rule)
+
+
+def _last_segment(path: str) -> str:
+    """The end of a path, without a final slash."""
+    path = path.removesuffix("/")
+    return path[path.rfind("/") + 1 :]
+
+
+def _media_type(headers: tuple[tuple[bytes, bytes], ...]) -> str:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == b"content-type":
+            return value.partition(b";")[0].strip().lower().decode("latin-1")
+    return ""
+
+
+@cache
+def load() -> Adapters:
+    """The adapters that ship with the product, those of search engines last. Raises AdapterError."""
+    read: list[Adapter] = []
+    folder = files("audit.adapters").joinpath("data")
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith((".toml", ".json")) and entry.name != _ENGINES:
+            read += parse(entry.name, entry.read_bytes())
+    for engine in search_engines().engines:
+        read += _of_engine(engine)
+    seen: set[str] = set()
+    for adapter in read:
+        if adapter.id in seen:
+            raise AdapterError(f"audit/adapters/data: adapter {adapter.id} is there twice; rename one")
+        seen.add(adapter.id)
+    return Adapters(tuple(read))
+
+
+def parse(name: str, data: bytes) -> tuple[Adapter, ...]:
+    """The adapters of one file (TOML, or JSON of the same shape), checked. Raises AdapterError."""
+    decode = msgspec.json.decode if name.endswith(".json") else msgspec.toml.decode
+    try:
+        adapters = decode(data, type=_File).adapter
+    except msgspec.DecodeError as error:
+        raise AdapterError(f"audit/adapters/data/{name}: {error}; correct it there") from error
+    for adapter in adapters:
+        for complaint in _complaints(adapter):
+            raise AdapterError(f"audit/adapters/data/{name}: adapter {adapter.id}: {complaint}")
+    return adapters
+
+
+def _complaints(adapter: Adapter) -> Iterable[str]:
+    if not _ID.fullmatch(adapter.id):
+        yield "its id may hold only a-z, 0-9, dots and hyphens"
+    if not adapter.source or not adapter.match:
+        yield "a source and at least one match are needed"
+    for match in adapter.match:
+        if not (match.hosts or match.last_segments or match.media or match.fingerprint):
+            yield "a match needs hosts, last_segments, media or a fingerprint"
+        if any(host != host.lower() or host.startswith((".", "*")) for host in match.hosts):
+            yield f"hosts are lower-case names without a leading dot: {match.hosts}"
+        try:
+            re.compile(match.path)
+        except re.error as error:
+            yield f"path {match.path!r}: {error}"
+    for row in adapter.fields:
+        if not row.reasoning:
+            yield f"the fields {row.paths} have no reasoning"
+        for channel in row.channels:
+            if not _CHANNEL.fullmatch(channel):
+                yield f"no such channel: {channel!r}"
+        if (row.unit is not None) != _UNITS.get(row.role, False) and not (row.role == "dwell" and row.unit):
+            yield f"the fields {row.paths}: an event_time has a unit, other roles (but dwell) have none"
+
+
+def _of_engine(engine: Engine) -> list[Adapter]:
+    """A search engine as adapters: its results pages and its suggestion calls."""
+    pages = (("search", engine.results), ("suggestions", engine.suggestions))
+    return [
+        Adapter(
+            id=f"{engine.id}-{kind}",
+            name=f"{engine.name}: {'results page' if kind == 'search' else 'search suggestions'}",
+            organisation=engine.organisation,
+            kind="search" if kind == "search" else "suggestions",
+            source=engine.source,
+            feature="submitted search" if kind == "search" else "search suggestions while typing",
+            match=tuple(_of_page(engine, page) for page in entries),
+            fields=tuple(
+                FieldRow(
+                    channels=("url.query",),
+                    paths=page.parameters,
+                    role="search_term" if kind == "search" else "typed_text",
+                    reasoning=page.source,
+                )
+                for page in entries
+            ),
+        )
+        for kind, entries in pages
+        if entries
+    ]
+
+
+def _of_page(engine: Engine, page: Page) -> Match:
+    return Match(hosts=engine.names(page.hosts), path=page.path)

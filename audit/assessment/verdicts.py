@@ -56,11 +56,11 @@ def _verdict(
     name = _NAMES[mode] + (f" ({setting})" if setting and setting != "default" else "")
     looked_for = [c for c in canaries if not c.decoy and (not phases or c.phase in {p.id for p in phases})]
     if leaks:
-        who = len({(f.recipient.host, f.recipient.ip) for f in leaks})
-        statement = f"In {name} {len(leaks)} leaks to {who} recipients were found." if len(leaks) > 1 else (
-            f"In {name} one leak was found."
-        )  # fmt: skip
+        recipients = len({(f.recipient.host, f.recipient.ip) for f in leaks})
+        who = "one recipient" if recipients == 1 else f"{recipients} recipients"
+        what = "one leak" if len(leaks) == 1 else f"{len(leaks)} leaks"
         answer = "leak"
+        statement = f"In {name} {what} to {who} {'was' if len(leaks) == 1 else 'were'} found."
     elif looked_for and mode in observed:
         answer = "no_leak_seen"
         statement = f"In {name} none of the {len(looked_for)} values looked for was seen to leak."
@@ -71,7 +71,8 @@ def _verdict(
         )
     unseen = sum(e.flows for e in coverage.flows if e.mode == mode and e.observability != "observed")
     if unseen:
-        statement += f" {unseen} flows could not be read: what they carried is unknown."
+        flows = "One flow" if unseen == 1 else f"{unseen} flows"
+        statement += f" {flows} could not be read: what was carried is unknown."
     return Verdict(
         mode=mode, setting=setting, answer=answer, statement=statement,  # type: ignore[arg-type]
         findings=tuple(f.id for f in leaks), trials=trials,

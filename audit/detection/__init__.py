@@ -1,0 +1,1 @@
+"""What was found in the fields: needles, sequences, inferred actions, origin."""

@@ -188,11 +188,7 @@ def _stages(finding: Finding, masker: Masker) -> tuple[str, ...]:
     if len(occurrences) > 2 * STAGES:
         occurrences = occurrences[:STAGES] + occurrences[-STAGES:]
     for occurrence in occurrences:
-        hits = [
-            piece.text
-            for piece in masker.excerpt(occurrence.excerpt, finding.canary, finding.inferred, typed=True)
-            if piece.hit
-        ]
+        hits = masker.hits(occurrence.excerpt, finding.canary, typed=True)
         if hits:
             found[unquote_plus(max(hits, key=len))] = None
     return tuple(found)

@@ -40,7 +40,7 @@ class RecipientView(Struct, frozen=True, kw_only=True):
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """Part of a bar: `x` and `width` are percent of the whole."""
+    """Part of a bar: `x` and `width` are percent of the whole. `partial`: some byte counts are unknown."""
 
     name: Observability
     flows: int
@@ -48,6 +48,7 @@ class Share(Struct, frozen=True, kw_only=True):
     width: float
     bytes_up: int | None
     bytes_down: int | None
+    partial: bool
 
 
 class Unseen(Struct, frozen=True, kw_only=True):
@@ -119,6 +120,7 @@ def shares(audit: Audit) -> tuple[Share, ...]:
                 width=width,
                 bytes_up=_sum(entry.bytes_up for entry in here),
                 bytes_down=_sum(entry.bytes_down for entry in here),
+                partial=any(None in {entry.bytes_up, entry.bytes_down} for entry in here),
             )
         )
         at += width

@@ -116,16 +116,24 @@ class Masker:
         With `typed` a beginning of the canary that stands alone is a hit too, as in a search half typed.
         """
         pieces: list[Piece] = []
-        own = {each.casefold() for each in self._planted.get(canary or "", ())}
-        begun = self._begun(text, canary) if typed and not _contains(text, own) else None
-        for start, end, planted in _stretches(text, self._planted_finder, begun):
+        for start, end, planted, hit in self._found(text, canary, typed):
             part = text[start:end]
             if planted:
-                hit = part.casefold() in own or (start, end) == begun
                 pieces.append(Piece(text=part, hit=hit))
             else:
                 pieces.extend(self._foreign(part, text[:start][-1:], text[end:][:1], inferred))
         return _joined(pieces)
+
+    def hits(self, text: str, canary: str | None, *, typed: bool = False) -> list[str]:
+        """The stretches of `text` that `excerpt` would mark as the canary's value."""
+        return [text[start:end] for start, end, _, hit in self._found(text, canary, typed) if hit]
+
+    def _found(self, text: str, canary: str | None, typed: bool) -> Iterator[tuple[int, int, bool, bool]]:
+        own = {each.casefold() for each in self._planted.get(canary or "", ())}
+        begun = self._begun(text, canary) if typed and not _contains(text, own) else None
+        for start, end, planted in _stretches(text, self._planted_finder, begun):
+            hit = planted and (text[start:end].casefold() in own or (start, end) == begun)
+            yield start, end, planted, hit
 
     def _begun(self, text: str, canary: str | None) -> tuple[int, int] | None:
         """The longest beginning of the canary that stands alone in `text`: a search half typed."""

@@ -219,7 +219,11 @@ def _sentence(audit: Audit, column: Column, browser: str) -> str | None:
         (f for f in audit.findings if _same(f, column.mode, column.setting) and kind(f) == "leak"), key=_rank
     )
     if leaks:
-        things = _listed(dict.fromkeys(words(each.leak_type).short for each in leaks))
+        unsent = any(each.leak_type == "S2" and each.canary in _never_submitted(audit) for each in leaks)
+        things = _listed(
+            words(code).short + (" (also text that was never submitted)" if code == "S2" and unsent else "")
+            for code in dict.fromkeys(each.leak_type for each in leaks)
+        )
         recipients = _listed(dict.fromkeys(inert(recipient_name(each), 60).rstrip(".") for each in leaks))
         tied = (
             ", in part together with a lasting identifier" if any(each.identifiers for each in leaks) else ""

@@ -111,6 +111,7 @@ def test_policy_allows_exactly_the_one_style_sheet() -> None:
 
 def test_says_leak_of_leaks_only(page: Page) -> None:
     assert "Browsing data leaked in private mode, as in normal mode" in page.text
+    assert "(also text that was never submitted)" in page.text
     assert "7 leaks. A leak is" in page.text
     assert "expected: the chosen search engine" in page.text
     assert "Name lookups and handshakes 1" in page.text
@@ -122,6 +123,14 @@ def test_lists_recipients_without_findings_and_unknown_countries(page: Page) -> 
     assert "Browser Example update.browser.example" in page.text
     assert "country unknown" in page.text
     assert "located Singapore (SG), registered United States (US)" in page.text
+
+
+def test_a_capture_that_could_not_be_read_is_named_in_the_answer() -> None:
+    audit = sample.audit()
+    closed = msgspec.structs.replace(audit.captures[1], records={"gap": 1})
+    changed = msgspec.structs.replace(audit, captures=(audit.captures[0], closed))
+    assert "1 of 2 captures could not be read at all." in Page(render(changed)).text
+    assert "could not be read at all" not in Page(render(audit)).text
 
 
 def test_masked_values_are_absent_in_every_coding() -> None:

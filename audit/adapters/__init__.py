@@ -1,7 +1,7 @@
 """Endpoint knowledge: adapters and search engines, as data, and the loaders that check it."""
 
 from audit.adapters.engines import Engine, Engines, Search, search_engines
-from audit.adapters.load import AdapterError, Adapters, load
+from audit.adapters.loader import AdapterError, Adapters, load
 from audit.adapters.model import Adapter, Decode, FieldRole
 
 __all__ = [

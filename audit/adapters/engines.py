@@ -108,15 +108,14 @@ class Engines:
         return _ask(self._suggestions, host, path_with_query)
 
 
-def suffixes(host: str) -> Iterable[str]:
+def suffixes(host: str) -> list[str]:
     """The host itself and all that follows each of its dots, longest first; at most 24 of them."""
-    yield host
+    found = [host]
     at = host.find(".")
-    for _ in range(23):
-        if at < 0:
-            return
-        yield host[at + 1 :]
+    while at >= 0 and len(found) < 24:
+        found.append(host[at + 1 :])
         at = host.find(".", at + 1)
+    return found
 
 
 def _by_host(pages: Iterable[tuple[Engine, tuple[Page, ...]]]) -> dict[str, list[_Target]]:

@@ -35,7 +35,6 @@ _OCSP_PATH = re.compile(r"/(?:[A-Za-z0-9._-]{1,40}/){0,3}(M[A-Za-z0-9+/_%-]{40,4
 class Request(NamedTuple):
     """What recognition looks at. `path` is without the query."""
 
-    host: str
     method: str
     path: str
     query: str
@@ -180,10 +179,8 @@ def worth_asking(path: str, body: bytes) -> tuple[Fingerprint, ...]:
     if body:
         if body[:1] == b"\1":
             return ("ut_envelope",)
-        if b"=" in body[:24] and _FORM_START.search(body[:256]):
-            return ("sensors", "sensors_encrypted")
-        return ()
-    at = path.find("?")
-    if at >= 0:
-        return ("sensors", "sensors_encrypted") if "data=" in path or "data_list=" in path else ()
+        head = body[:160]
+        return ("sensors", "sensors_encrypted") if b"data=" in head or b"data_list=" in head else ()
+    if "data=" in path or "data_list=" in path:
+        return ("sensors", "sensors_encrypted")
     return ("ocsp",) if len(path) > 60 and "/M" in path else ()

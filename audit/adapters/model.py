@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -106,6 +106,14 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     without: tuple[Role, ...] = ()
 
 
+class _Rows(NamedTuple):
+    """The fields of one channel: whole paths, ends of paths by their last step, beginnings."""
+
+    exact: dict[str, FieldRole]
+    endings: dict[str, list[tuple[str, FieldRole]]]
+    beginnings: list[tuple[str, FieldRole]]
+
+
 class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Knowledge of one endpoint. `feature` says in a few words what it is for where that is harmless or
     expected; `private_by_design` marks those that are built to carry no address in clear."""
@@ -122,20 +130,21 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
     fields: tuple[FieldRow, ...] = ()
     example: tuple[Example, ...] = ()
 
-    def role_of(self, channel: str, path: str, layers: tuple[str, ...] = ()) -> FieldRole | None:
-        """What the field at that place holds; None where nothing is known of it."""
+    def role_of(self, channel: str, path: str, layers: tuple[str, ...] = ()) -> FieldRole | None:  # noqa: ARG002
+        """What the field at that place holds; None where nothing is known of it. (No adapter needs the
+        layers yet to tell two fields apart; those who ask have them.)"""
         rows = self._by_channel.get(channel)
-        if rows is None or (path and len(layers) > 64):
+        if rows is None:
             return None
-        exact, endings, beginnings = rows
         if "[" in path:
             path = _INDEX.sub("[*]", path)
-        if path in exact:
-            return exact[path]
-        for ending, role in endings:
-            if path.endswith(ending) and path.startswith("$"):
-                return role
-        for beginning, role in beginnings:
+        if path in rows.exact:
+            return rows.exact[path]
+        if path.startswith("$"):
+            for ending, role in rows.endings.get(path[path.rfind(".") :], ()):
+                if path.endswith(ending):
+                    return role
+        for beginning, role in rows.beginnings:
             if path.startswith(beginning):
                 return role
         return None
@@ -151,15 +160,12 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
         for row in self.fields:
             role = FieldRole(row.role, row.reasoning, row.unit)
             for channel in row.channels:
-                exact, endings, beginnings = table.setdefault(channel, ({}, [], []))
+                rows = table.setdefault(channel, _Rows({}, {}, []))
                 for path in row.paths:
                     if path.startswith("$.."):
-                        endings.append((path[2:], role))
-                    elif path.endswith("*"):
-                        beginnings.append((path[:-1], role))
+                        rows.endings.setdefault(path[path.rfind(".") :], []).append((path[2:], role))
+                    elif path.endswith("*") and not path.endswith("[*]"):
+                        rows.beginnings.append((path[:-1], role))
                     else:
-                        exact[path] = role
+                        rows.exact.setdefault(path, role)
         return table
-
-
-_Rows = tuple[dict[str, FieldRole], list[tuple[str, FieldRole]], list[tuple[str, FieldRole]]]

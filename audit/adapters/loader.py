@@ -69,10 +69,10 @@ class Adapters:
     def __init__(self, adapters: tuple[Adapter, ...]) -> None:
         self.adapters = adapters
         self._by_id = {adapter.id: adapter for adapter in adapters}
-        self._by_suffix: dict[str, list[_Rule]] = {}
-        self._by_media: dict[str, list[_Rule]] = {}
-        self._by_last_segment: dict[str, list[_Rule]] = {}
-        self._by_fingerprint: dict[Fingerprint, list[_Rule]] = {}
+        self._by_suffix: dict[str, tuple[_Rule, ...]] = {}
+        self._by_media: dict[bytes, tuple[_Rule, ...]] = {}
+        self._by_last_segment: dict[str, tuple[_Rule, ...]] = {}
+        self._by_fingerprint: dict[Fingerprint, tuple[_Rule, ...]] = {}
         for order, adapter in enumerate(adapters):
             for match in adapter.match:
                 self._file(_Rule(order, adapter, re.compile(match.path) if match.path else None, match))
@@ -93,25 +93,27 @@ class Adapters:
                 path, _, query = target.partition("?")
                 return self._among(
                     self._of_host(transmission.host or ""),
-                    Request(transmission.host or "", "GET", path, query, "", (), transmission.data),
+                    Request("GET", path, query, "", (), transmission.data),
                 )
         return ()
 
     def _http(self, sent: Http) -> tuple[Adapter, ...]:
         rules = self._of_host(sent.host or "")
+        target = sent.path
         body = sent.body or b""
         media = _media_type(sent.headers)
-        anywhere: list[_Rule] = []
-        if media:
-            anywhere += self._by_media.get(media, ())
-        path, _, query = sent.path.partition("?")
-        anywhere += self._by_last_segment.get(_last_segment(path), ())
-        for fingerprint in worth_asking(sent.path, body):
-            anywhere += self._by_fingerprint.get(fingerprint, ())
+        end = target.find("?")
+        path = target if end < 0 else target[:end]
+        anywhere = self._by_last_segment.get(_last_segment(path), ())
+        if media in self._by_media:
+            anywhere = (*anywhere, *self._by_media[media])
+        for fingerprint in worth_asking(target, body):
+            anywhere = (*anywhere, *self._by_fingerprint.get(fingerprint, ()))
         if not rules and not anywhere:
             return ()
-        request = Request(sent.host or "", sent.method, path, query, media, sent.headers, body)
-        return self._among((*rules, *anywhere), request)
+        query = "" if end < 0 else target[end + 1 :]
+        said = media.decode("latin-1")
+        return self._among((*rules, *anywhere), Request(sent.method, path, query, said, sent.headers, body))
 
     @staticmethod
     def _among(rules: Iterable[_Rule], request: Request) -> tuple[Adapter, ...]:
@@ -119,23 +121,27 @@ class Adapters:
         return tuple(held[order] for order in sorted(held))
 
     def _rules_of_host(self, host: str) -> tuple[_Rule, ...]:
-        return tuple(rule for suffix in suffixes(host) for rule in self._by_suffix.get(suffix, ()))
+        found: tuple[_Rule, ...] = ()
+        for suffix in suffixes(host):
+            if suffix in self._by_suffix:
+                found += self._by_suffix[suffix]
+        return found
 
     def _file(self, rule: _Rule) -> None:
         match = rule.match
-        for host in match.hosts:
-            for name in search_engines().written_out(host):
-                self._by_suffix.setdefault(name, []).append(rule)
         if match.hosts:
-            return
-        if match.last_segments:
+            for host in match.hosts:
+                for name in search_engines().written_out(host):
+                    self._by_suffix[name] = (*self._by_suffix.get(name, ()), rule)
+        elif match.last_segments:
             for segment in match.last_segments:
-                self._by_last_segment.setdefault(segment, []).append(rule)
+                self._by_last_segment[segment] = (*self._by_last_segment.get(segment, ()), rule)
         elif match.media:
             for media in match.media:
-                self._by_media.setdefault(media, []).append(rule)
+                self._by_media[media.encode()] = (*self._by_media.get(media.encode(), ()), rule)
         elif match.fingerprint:
-            self._by_fingerprint.setdefault(match.fingerprint, []).append(rule)
+            said = match.fingerprint
+            self._by_fingerprint[said] = (*self._by_fingerprint.get(said, ()), rule)
 
 
 def _last_segment(path: str) -> str:
@@ -144,11 +150,12 @@ def _last_segment(path: str) -> str:
     return path[path.rfind("/") + 1 :]
 
 
-def _media_type(headers: tuple[tuple[bytes, bytes], ...]) -> str:
+def _media_type(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     for name, value in headers:
         if len(name) == 12 and name.lower() == b"content-type":
-            return value.partition(b";")[0].strip().lower().decode("latin-1")
-    return ""
+            end = value.find(b";")
+            return (value if end < 0 else value[:end]).strip().lower()
+    return b""
 
 
 @cache

@@ -261,9 +261,9 @@ def _reach(audit: Audit) -> str:
         each for each in audit.captures if not any(n for kind, n in each.records.items() if kind != "gap")
     ]
     if closed and len(closed) < len(audit.captures):
-        return (
-            f"{_connections(audit)} {len(closed)} of {len(audit.captures)} captures could not be read at all."
-        )
+        rest = _connections(audit)
+        none = f"{len(closed)} of {len(audit.captures)} captures could not be read at all"
+        return f"{none}; of the rest: {rest[0].lower()}{rest[1:]}"
     return _connections(audit)
 
 
@@ -274,7 +274,7 @@ def _connections(audit: Audit) -> str:
         return "How much of the traffic could be read is unknown."
     if unseen:
         return f"{unseen:,} of {total:,} connections could not be read; what they carried is unknown."
-    return f"All {total:,} connections in the captures could be read; what went past the captures is unknown."
+    return f"All {total:,} connections could be read; what went past the captures is unknown."
 
 
 def _listed(things: Iterable[str], most: int = 3) -> str:

@@ -23,6 +23,7 @@ from audit.sources import tnetstring, values
 from audit.sources.flowstate import AnyFlow, flow_of
 
 MAX_FLOW = 1 << 30  # bytes of one flow that are taken into memory
+MAX_GAPS = 10_000  # unreadable flows after which the file is given up
 
 
 @dataclass(slots=True)
@@ -99,6 +100,12 @@ def index_of(file: BinaryIO, size: int) -> Index:
         except ValueError as error:
             index.gaps.append(_malformed(offset, whole, error))
         offset += whole
+        if len(index.gaps) > MAX_GAPS:
+            detail = f"more than {MAX_GAPS} flows cannot be read; the rest of the file was not looked at"
+            index.gaps.append(
+                Gap(capture="", reason="limit", offset=offset, bytes=size - offset, detail=detail)
+            )
+            break
     _merge_handshakes(index)
     return index
 
@@ -119,9 +126,7 @@ def _note(index: Index, frame: _Frame) -> None:
         shown = ".".join(map(str, number)) if isinstance(number, list) else str(number)
         detail = f"flow format version {shown[:40]} is not read by {mitmproxy_version.MITMPROXY}"
         index.unsupported = index.unsupported or (frame.offset, detail)
-        index.gaps.append(
-            Gap(capture="", reason="unsupported", offset=frame.offset, bytes=len(frame.data), detail=detail)
-        )
+        index.gaps.append(Gap(capture="", reason="unsupported", offset=frame.offset, detail=detail))
         return
     if b"id" not in facts:
         raise ValueError("a flow without an id")
@@ -129,7 +134,8 @@ def _note(index: Index, frame: _Frame) -> None:
     flow = bytes(facts[b"id"][1])
     places = index.flows.setdefault(flow, Places())
     places.offsets.append(frame.offset)
-    places.handshake = _member(facts.get(b"metadata"), b"websocket_handshake")
+    if facts.get(b"type", (0, b""))[1] == b"websocket":
+        places.handshake = _member(facts.get(b"metadata"), b"websocket_handshake")
     if places.connection is None:
         places.connection = _member(facts.get(b"client_conn"), b"id")
         if places.connection is not None:

@@ -120,7 +120,7 @@ def _transmissions(
         connection.servers.add((dst, dport))
         connection.carried(
             started,
-            up=None if size is None else size + head_bytes(method, path, "HTTP/1.1", headers=headers),
+            up=size + head_bytes(method, path, "HTTP/1.1", headers=headers),
             down=None
             if answer is None
             else answer + head_bytes("HTTP/1.1", "200", "OK", headers=answer_headers),
@@ -149,7 +149,7 @@ def _transmissions(
         path=path,
         version=version,
         status=status if isinstance(status, int) and 100 <= status <= 999 else None,
-        request_bytes=size or 0,
+        request_bytes=size,
         response_bytes=answer,
         headers=headers,
         body=body,

@@ -21,10 +21,9 @@ _TEXTUAL = re.compile(r"text/|json|xml|javascript|ecmascript|x-www-form-urlencod
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)', re.IGNORECASE)
 
 
-def body_of(request: Request, headers: Headers) -> tuple[bytes | None, int | None]:
-    """The body and its size. A body that is said to have been sent and is not there is None; HAR writes -1
-    for a size that nobody knows."""
-    told = size_of(request.body_size)
+def body_of(request: Request, headers: Headers) -> tuple[bytes | None, int]:
+    """The body and its size. A body that is said to have been sent and is not there is None."""
+    told = size_of(request.body_size) or values.declared_length(headers)
     post = request.post_data
     body = b""
     if isinstance(post, dict):
@@ -38,9 +37,7 @@ def body_of(request: Request, headers: Headers) -> tuple[bytes | None, int | Non
             body = encoded(content, kind) if decoded is None else decoded
         elif isinstance(post.get("params"), list):
             body = _from_params(post["params"], kind)
-    if body or not told:
-        return body, len(body) if body or told == 0 or not isinstance(post, dict) else None
-    return None, told
+    return (None, told) if told and not body else (body, len(body))
 
 
 def encoded(content: str, kind: str) -> bytes:

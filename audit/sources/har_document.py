@@ -24,7 +24,9 @@ from audit.sources.bad_capture import BadCapture
 
 _BOM = b"\xef\xbb\xbf"
 _ENTRIES = re.compile(rb'(?<!\\)"entries"\s*:\s*\[')
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{}]', re.DOTALL)
+# Everything up to the next bracket that is in no string, or up to a string without an end
+_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]*+)*+([\[\]{}"])', re.DOTALL)
+MAX_ENTRY = 1 << 29  # bytes of one entry that are taken into memory
 
 
 class Request(Struct):
@@ -63,7 +65,7 @@ class FullEntry(Entry):
 
 
 class _Log(Struct):
-    entries: list[Raw]
+    entries: Raw
 
 
 class _Document(Struct):
@@ -71,62 +73,76 @@ class _Document(Struct):
 
 
 def entries(path: Path, data: bytes | mmap.mmap, capture: str) -> Iterator[tuple[int, bytes] | Gap]:
-    """(offset, JSON) of each entry, and a gap for what is damaged."""
+    """(offset, JSON) of each entry, and a gap for what is damaged.
+
+    Raises:
+        BadCapture: no `log.entries` in it.
+    """
     start = len(_BOM) if data[:3] == _BOM else 0
-    view = memoryview(data)[start:]
+    problem = ""
     try:
-        entries = msgspec.json.decode(view, type=_Document).log.entries
+        found = memoryview(msgspec.json.decode(memoryview(data)[start:], type=_Document).log.entries)
     except msgspec.ValidationError as error:
         problem = f"JSON, but no HAR ({values.text(str(error))[:120]})"
         raise BadCapture(path, problem, "give a file with log.entries") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         problem = values.text(str(error))[:120]
-    else:
-        # Each one is taken out of the list, so that it can be freed when it has been read.
-        position = start
-        entries.reverse()
-        while entries:
-            raw = bytes(entries.pop())
-            position = data.find(raw, position)
-            yield position, raw
-            position += len(raw)
-        return
-    yield from _saved(path, data, problem, capture)
+        found = None
+    begin = _begin(data, found)
+    if begin is None:
+        raise BadCapture(path, f"no log.entries ({problem or 'not a list'})", "export the HAR again")
+    yield from _walk(data, begin, problem, capture)
 
 
-def _saved(
-    path: Path, data: bytes | mmap.mmap, problem: str, capture: str
+def _begin(data: bytes | mmap.mmap, entries: memoryview | None) -> int | None:
+    """Where the list of entries begins: behind its bracket. Without a parsed document, the first member
+    of that name (a name within a string has its quotes escaped)."""
+    whole = memoryview(data)
+    for match in _ENTRIES.finditer(data):
+        begin = match.end() - 1
+        if entries is None or whole[begin : begin + len(entries)] == entries:
+            return match.end()
+    return None
+
+
+def _walk(
+    data: bytes | mmap.mmap, begin: int, problem: str, capture: str
 ) -> Iterator[tuple[int, bytes] | Gap]:
-    """The entries of a document that does not parse, as far as its brackets can be followed."""
-    opening = _ENTRIES.search(data)
-    if opening is None:
-        raise BadCapture(path, f"not a readable HAR ({problem})", "export the HAR again")
+    """The elements of the list, as far as its brackets can be followed."""
+
+    def gap(reason: Literal["truncated", "malformed", "limit"], start: int, end: int, detail: str) -> Gap:
+        return Gap(capture=capture, reason=reason, offset=start, bytes=end - start, detail=detail)
+
     depth = 0
-    start = done = opening.end()
-    reason: Literal["truncated", "malformed"] = "truncated"
-    for token in _TOKEN.finditer(data, opening.end()):
-        first = token[0][:1]
-        if token[0] == b'"':
-            break  # a string without an end: the cut
-        if first in b"[{":
-            start = token.start() if not depth else start
+    start = done = begin
+    damage: Literal["truncated", "malformed"] = "truncated"
+    position = begin
+    # Not finditer: a search that fails would be tried again from every byte that is left.
+    while match := _BRACKET.match(data, position):
+        at = match.start(1)
+        position = match.end()
+        bracket = match[1]
+        if bracket == b'"':
+            break
+        if not depth and data[done:at].strip(b", \t\r\n"):
+            yield gap("malformed", done, at, "an entry that is no object")
+        if bracket in b"[{":
+            start = start if depth else at
             depth += 1
-        elif first in b"]}":
-            depth -= 1
-            if depth == 0:
-                done = token.end()
-                yield start, bytes(data[start:done])
-            elif depth < 0:
-                done = token.end()
-                reason = "malformed"
-                break
-    yield Gap(
-        capture=capture,
-        reason=reason,
-        offset=done,
-        bytes=len(data) - done,
-        detail=f"the document is cut off or damaged ({problem})",
-    )
+            continue
+        depth -= 1
+        if depth < 0:
+            damage = "malformed"
+            done = at
+            break
+        if not depth:
+            done = at + 1
+            if done - start > MAX_ENTRY:
+                yield gap("limit", start, done, f"an entry of more than {MAX_ENTRY} bytes was not read")
+            else:
+                yield start, data[start:done]
+    if problem:
+        yield gap(damage, done, len(data), f"the document is cut off or damaged ({problem})")
 
 
 def entry_of(raw: bytes) -> Entry | None:

@@ -267,10 +267,7 @@ def _body(message: HttpMessage) -> tuple[bytes | None, int | None]:
     declared (RFC 9110 section 8.6)."""
     if message.content is not None:
         return message.content, len(message.content)
-    declared = [value for name, value in message.headers if name.lower() == b"content-length"]
-    if declared and len(declared[0]) < 16 and declared[0].isdigit():
-        return None, int(declared[0])
-    return None, None
+    return None, values.declared_length(message.headers)
 
 
 def _answer_size(response: Response | None) -> tuple[int | None, int | None]:

@@ -7,8 +7,9 @@ leaves here can be encoded as UTF-8.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
+
+from audit.records import Headers
 
 _LATEST = 253_402_300_800.0  # the year 10000: later times cannot be written as RFC 3339
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -20,7 +21,7 @@ def moment(value: object) -> float | None:
     absurd times."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return round(float(value), 6) if math.isfinite(value) and 0 < value < _LATEST else None
+    return round(float(value), 6) if 0 < value < _LATEST else None
 
 
 def address(value: object) -> str | None:
@@ -80,3 +81,11 @@ def http_version(value: str) -> str:
     """`1.0`, `1.1`, `2`, `3` from the many ways to write it; "" where it is not told."""
     name = text(value).lower().removeprefix("http/").removeprefix("h")
     return {"2.0": "2", "2c": "2", "3.0": "3", "3-29": "3", "unknown": ""}.get(name, name)
+
+
+def declared_length(headers: Headers) -> int | None:
+    """What Content-Length says (RFC 9110 section 8.6)."""
+    for name, value in headers:
+        if name.lower() == b"content-length" and len(value) < 16 and value.isdigit():
+            return int(value)
+    return None

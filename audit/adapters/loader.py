@@ -32,7 +32,10 @@ class AdapterError(Exception):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """One file: adapters, and where they come from if not from this project (`about`)."""
+
     adapter: tuple[Adapter, ...]
+    about: str = ""
 
 
 class _Rule(NamedTuple):

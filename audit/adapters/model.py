@@ -136,10 +136,12 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
         rows = self._by_channel.get(channel)
         if rows is None:
             return None
-        if "[" in path:
-            path = _INDEX.sub("[*]", path)
         if path in rows.exact:
             return rows.exact[path]
+        if "[" in path:
+            path = _INDEX.sub("[*]", path)
+            if path in rows.exact:
+                return rows.exact[path]
         if path.startswith("$"):
             for ending, role in rows.endings.get(path[path.rfind(".") :], ()):
                 if path.endswith(ending):

@@ -18,7 +18,8 @@ import numpy as np
 
 from audit.adapters.model import Fingerprint
 
-_MAX_HASHED = 8 << 20
+_MAX_HASHED = 4 << 20
+_START = 1 << 16
 _PEEK = 4096
 _STEP = 1 << 15
 _POWERS = np.multiply.accumulate(np.full(_STEP, 31, np.uint32), dtype=np.uint32)
@@ -62,24 +63,25 @@ def sensors_form(query: str, body: bytes) -> str | None:
     if b"data" not in form or not _FORM_START.search(form[:_PEEK]):
         return None
     fields = _form(form)
-    text = fields.get(b"data_list") or fields.get(b"data")
-    if not text or len(text) > _MAX_HASHED:
+    sent = fields.get(b"data_list") or fields.get(b"data")
+    if not sent or len(sent) > _MAX_HASHED:
         return None
-    text = unquote_to_bytes(text)
-    said = fields.get(b"crc") or _after_crc(unquote_to_bytes(fields.get(b"ext", b"")))
-    proven = bool(said) and said == str(java_hash(text)).encode()
-    if said and not proven:
+    start = unquote_to_bytes(sent[:_START])
+    shape = _sensors_shape(start, fields.get(b"gzip", b""), batch=b"data_list" in fields)
+    if shape is None:
         return None
-    shape = _sensors_shape(text, fields.get(b"gzip", b""), batch=b"data_list" in fields)
-    if shape == "single":
-        return inside if proven else None
-    return shape if proven or shape != "A" else None
+    said = fields.get(b"crc") or _after_crc(unquote_to_bytes(fields.get(b"ext", b"")[:_PEEK]))
+    if not said:
+        return shape if shape in "BCFG" else None
+    if said != str(java_hash(unquote_to_bytes(sent))).encode():
+        return None
+    return inside if shape == "single" else shape
 
 
-def _sensors_shape(text: bytes, gzip: bytes, *, batch: bool) -> str | None:
-    head = text[:_PEEK]
+def _sensors_shape(start: bytes, gzip: bytes, *, batch: bool) -> str | None:
+    head = start[:_PEEK]
     if head.startswith((b"[{", b"{")):
-        if gzip in (b"9", b"13") and all(name in text[:65536] for name in _SENSORS_KEYS):
+        if gzip in (b"9", b"13") and all(name in start for name in _SENSORS_KEYS):
             return "B" if gzip == b"9" else "C"
         return "G" if all(name in head for name in _SENSORS_PLUGIN) else None
     try:

@@ -29,6 +29,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 _SEPARATORS = (" ", "+", "%20", "-", "_")
 _SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
 _ANCHOR = 4
+_MIN_GUISE = 6
+_ROT13 = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+    b"NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
+)
+# a full table is twice as fast while it fits the processor's cache, and slower beyond
+_DFA_LIMIT = 2_000
 _MIN_TOKEN = 3
 
 
@@ -114,7 +121,10 @@ class Needles:
         self._by_index = [tuple(found) for found in needles.values()]
         texts = list(needles)
         self._plain_count = len(texts)
-        self._automaton = ahocorasick_rs.BytesAhoCorasick(texts + sorted(anchors - set(texts)))
+        for text in texts:
+            anchors |= set(_guises(text))
+        self._automaton = _automaton(texts)
+        self._traces = _automaton(sorted(anchors.union(texts)))
         self._digests = digests(self.canaries, digest_inputs)
 
     @staticmethod
@@ -128,12 +138,21 @@ class Needles:
                 else:
                     del needles[text]
 
-    def present(self, data: bytes) -> bool:
-        """Whether a parse of `data` could yield a match or a prefix: a needle is in it as it stands."""
+    def traced(self, data: bytes) -> bool:
+        """Whether opening text `data` could yield a match or a beginning that does not show as a coding:
+        a needle stands in it, plain or in a guise, or the quoted beginning of one."""
+        return bool(self._traces.find_matches_as_indexes(data.lower()))
+
+    def contains(self, data: bytes) -> bool:
+        """Whether a plain needle stands anywhere in `data`, whatever surrounds it."""
         return bool(self._automaton.find_matches_as_indexes(data.lower()))
 
-    def find(self, data: bytes) -> list[Match]:
-        """Every place where a needle stands, in its most specific granularity; digests included."""
+    def find(self, data: bytes, name: str = "", *, closed: bool = False) -> list[Match]:
+        """Every place where a needle stands, in its most specific granularity; digests included.
+
+        name: what the field is called (a short digest counts only in a field named for a hash).
+        closed: nothing could open the data, so digests are searched for inside it.
+        """
         low = data.lower()
         found: dict[tuple[str, int, int], Match] = {}
         for index, start, end in self._automaton.find_matches_as_indexes(low, overlapping=True):
@@ -143,7 +162,10 @@ class Needles:
                 match = _grow(needle, low, start, end)
                 if match:
                     found.setdefault((match.canary, match.offset, match.length), match)
-        matches = [*_most_specific(list(found.values())), *self._digests.find(data)]
+        hashed = self._digests.find(data, name)
+        if closed and not hashed:
+            hashed = self._digests.inside(data)
+        matches = [*_most_specific(list(found.values())), *hashed]
         return sorted(matches, key=lambda m: (m.offset, m.canary, m.form))
 
     def prefix(self, data: bytes) -> frozenset[Prefix]:
@@ -165,6 +187,22 @@ class Needles:
             default=0,
         )
         return max(shared + 1, _ANCHOR)
+
+
+def _automaton(texts: list[bytes]) -> ahocorasick_rs.BytesAhoCorasick:
+    kind = ahocorasick_rs.Implementation.DFA if len(texts) < _DFA_LIMIT else None
+    return ahocorasick_rs.BytesAhoCorasick(texts, implementation=kind)
+
+
+def _guises(text: bytes) -> Iterator[bytes]:
+    """How a needle looks when text is merely disguised and stays text: reversed, rot13, or XORed with a
+    small number (a larger one makes bytes that no text has). Case is folded, as in the data."""
+    if len(text) < _MIN_GUISE:
+        return
+    yield text[::-1]
+    yield text.translate(_ROT13)
+    for key in range(1, 32):
+        yield bytes(c ^ key for c in text).lower()
 
 
 def _anchor_length(typed: str) -> int:

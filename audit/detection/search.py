@@ -81,6 +81,9 @@ class Searcher:
         for channel in channels:
             if not channel.data:
                 continue
+            if not channel.hints and not self._worth(channel.data):
+                typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
+                continue
             tree = unfold(channel.data, channel.hints, bounds=self._bounds, worth=self._worth)
             limits += tree.limits
             found = self._in_tree(channel.name, tree)
@@ -90,16 +93,19 @@ class Searcher:
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
             sightings += found
-            typed += self._typed(channel.name, tree)
+            typed += self._typed(channel.name, tree.fields)
         if not (own or sightings or typed or limits):
             return _NOTHING
         return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits))
 
     def _worth(self, data: bytes) -> bool:
-        return may_hide(data) or self._needles.present(data)
+        return may_hide(data) or self._needles.traced(data)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:
-        per_field: list[list[Match]] = [self._needles.find(field.data) for field in tree.fields]
+        per_field: list[list[Match]] = [
+            self._needles.find(field.data, field.path or channel, closed=field.opaque)
+            for field in tree.fields
+        ]
         if not any(per_field):
             return []
         silent = _told_elsewhere(tree.fields, per_field)
@@ -110,9 +116,9 @@ class Searcher:
             if (index, number) not in silent
         ]
 
-    def _typed(self, channel: str, tree: Tree) -> list[Typed]:
+    def _typed(self, channel: str, fields: list[Field]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
-        for field in tree.fields:
+        for field in fields:
             for prefix in self._needles.prefix(field.data):
                 text = field.data.decode("utf-8", "replace")
                 found.setdefault(

@@ -25,9 +25,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from audit.adapters.model import Adapter, FieldRow, Kind, Match, Role
+from audit.records import DataSource
 
 VERSION = "1.0.0"
-ABOUT = f"Converted from TrackHAR {VERSION} by tweaselORG (CC0-1.0), https://github.com/tweaselORG/TrackHAR"
+DATA_SOURCE = DataSource(
+    name=f"TrackHAR {VERSION}",
+    licence="CC0-1.0",
+    date="2024-11-29",
+    attribution=f"Endpoints and data paths converted from TrackHAR {VERSION} by tweaselORG (CC0-1.0)",
+    url="https://github.com/tweaselORG/TrackHAR",
+)
 TARGET = Path(__file__).parent / "data" / "trackhar.json"
 
 _PRINT = """
@@ -99,7 +106,7 @@ def main(folder: str) -> None:
     left_out: dict[str, int] = {}
     adapters = [convert(entry, left_out) for entry in json.loads(printed.stdout)]
     kept = [adapter for adapter in adapters if adapter is not None]
-    document = msgspec.to_builtins({"about": ABOUT, "adapter": kept})
+    document = msgspec.to_builtins({"data_source": DATA_SOURCE, "adapter": kept})
     for entry in document["adapter"]:
         for name in [name for name, value in entry.items() if not value]:
             del entry[name]

@@ -18,7 +18,7 @@ import msgspec
 from audit.adapters.engines import Engine, Page, search_engines, suffixes
 from audit.adapters.fingerprints import CHECKS, Request, worth_asking
 from audit.adapters.model import Adapter, FieldRow, Fingerprint, Match
-from audit.records import Http, Transmission, WebSocketMessage
+from audit.records import DataSource, Http, Transmission, WebSocketMessage
 
 _ENGINES = "search_engines.toml"
 _LOOKED_AT = 1 << 16
@@ -32,10 +32,10 @@ class AdapterError(Exception):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """One file: adapters, and where they come from if not from this project (`about`)."""
+    """One file: adapters, and whose work they are if not this project's."""
 
     adapter: tuple[Adapter, ...]
-    about: str = ""
+    data_source: DataSource | None = None
 
 
 class _Rule(NamedTuple):
@@ -69,8 +69,9 @@ class Adapters:
     """All adapters. Recognition costs one look-up for a host already seen, and a few cheap questions for
     what is recognised on any host."""
 
-    def __init__(self, adapters: tuple[Adapter, ...]) -> None:
+    def __init__(self, adapters: tuple[Adapter, ...], data_sources: tuple[DataSource, ...] = ()) -> None:
         self.adapters = adapters
+        self.data_sources = data_sources
         self._by_id = {adapter.id: adapter for adapter in adapters}
         self._by_suffix: dict[str, tuple[_Rule, ...]] = {}
         self._by_media: dict[bytes, tuple[_Rule, ...]] = {}
@@ -165,10 +166,13 @@ def _media_type(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 def load() -> Adapters:
     """The adapters that ship with the product, those of search engines last. Raises AdapterError."""
     read: list[Adapter] = []
+    sources: list[DataSource] = []
     folder = files("audit.adapters").joinpath("data")
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith((".toml", ".json")) and entry.name != _ENGINES:
-            read += parse(entry.name, entry.read_bytes())
+            adapters, source = parse(entry.name, entry.read_bytes())
+            read += adapters
+            sources += [source] if source else []
     for engine in search_engines().engines:
         read += _of_engine(engine)
     seen: set[str] = set()
@@ -176,20 +180,21 @@ def load() -> Adapters:
         if adapter.id in seen:
             raise AdapterError(f"audit/adapters/data: adapter {adapter.id} is there twice; rename one")
         seen.add(adapter.id)
-    return Adapters(tuple(read))
+    return Adapters(tuple(read), tuple(sources))
 
 
-def parse(name: str, data: bytes) -> tuple[Adapter, ...]:
-    """The adapters of one file (TOML, or JSON of the same shape), checked. Raises AdapterError."""
+def parse(name: str, data: bytes) -> tuple[tuple[Adapter, ...], DataSource | None]:
+    """The adapters of one file (TOML, or JSON of the same shape), checked, and whose work they are if not
+    this project's. Raises AdapterError."""
     decode = msgspec.json.decode if name.endswith(".json") else msgspec.toml.decode
     try:
-        adapters = decode(data, type=_File).adapter
+        file = decode(data, type=_File)
     except msgspec.DecodeError as error:
         raise AdapterError(f"audit/adapters/data/{name}: {error}; correct it there") from error
-    for adapter in adapters:
+    for adapter in file.adapter:
         for complaint in _complaints(adapter):
             raise AdapterError(f"audit/adapters/data/{name}: adapter {adapter.id}: {complaint}")
-    return adapters
+    return file.adapter, file.data_source
 
 
 def _complaints(adapter: Adapter) -> Iterable[str]:

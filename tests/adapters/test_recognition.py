@@ -161,10 +161,17 @@ def test_indexes_depths_and_endings_of_paths() -> None:
 )
 def test_a_damaged_file_is_named_with_its_entry(change: dict[str, object], complaint: str) -> None:
     good = {"id": "x", "name": "X", "organisation": "X", "kind": "analytics", "source": "s", "match": [{"hosts": ["x.test"]}]}
-    assert parse("good.json", json.dumps({"adapter": [good]}).encode())[0].id == "x"
+    assert parse("good.json", json.dumps({"adapter": [good]}).encode())[0][0].id == "x"
     with pytest.raises(AdapterError, match=complaint) as caught:
         parse("bad.json", json.dumps({"adapter": [good | change]}).encode())
     assert "bad.json" in str(caught.value)
+
+
+def test_what_a_system_app_reports_of_its_use() -> None:
+    role = load()["xiaomi-onetrack-plain"].role_of("body", "$[3].B.page.name", ())
+    assert role is not None
+    assert role.role == "usage"
+    assert load()["xiaomi-onetrack-plain"].role_of("body", "$[3].C.page", ()) is None
 
 
 def test_what_is_not_checked_is_not_enabled() -> None:

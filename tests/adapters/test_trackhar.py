@@ -26,6 +26,7 @@ def entry(**change: Any) -> dict[str, Any]:
 
 def test_all_are_attributed_and_bounded() -> None:
     assert len(CONVERTED) > 100
+    assert [source.licence for source in load().data_sources] == ["CC0-1.0"]
     for adapter in CONVERTED:
         assert "TrackHAR" in adapter.source
         assert "CC0" in adapter.source

@@ -77,8 +77,8 @@ KINDS: dict[str, Kind] = {
 }
 _CONDITIONS = {
     """(r)=>r.content?.startsWith('{"')""": Match(body=('{"',)),
-    '''(r)=>r.content?.includes("format=json&")''': Match(body=("format=json&",)),
-    '''(r)=>r.content?.includes("ae=H4s")''': Match(body=("ae=H4s",)),
+    """(r)=>r.content?.includes("format=json&")""": Match(body=("format=json&",)),
+    """(r)=>r.content?.includes("ae=H4s")""": Match(body=("ae=H4s",)),
     """(r)=>!!r.content""": Match(methods=("POST",)),
     '''(r)=>r.method === "POST"''': Match(methods=("POST",)),
 }
@@ -114,7 +114,10 @@ def main(folder: str) -> None:
         for row in entry.get("fields", ()):
             del row["unit"]
     TARGET.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{len(kept)} adapters, {sum(len(a.fields) for a in kept)} rows; left out: {left_out}", file=sys.stderr)
+    print(
+        f"{len(kept)} adapters, {sum(len(a.fields) for a in kept)} rows; left out: {left_out}",
+        file=sys.stderr,
+    )
 
 
 def convert(entry: dict[str, Any], left_out: dict[str, int]) -> Adapter | None:
@@ -164,7 +167,9 @@ def _alternatives(host: str) -> list[str]:
         for part in parts
     ]
     readings = ["".join(reading) for reading in itertools.product(*choices)]
-    return [re.sub(r"^.*(?:\\d|\?|\+|\*)[^.]*", "", name.replace(r"\.", ".")).lstrip(".") for name in readings]
+    return [
+        re.sub(r"^.*(?:\\d|\?|\+|\*)[^.]*", "", name.replace(r"\.", ".")).lstrip(".") for name in readings
+    ]
 
 
 def _fields(entry: dict[str, Any], left_out: dict[str, int]) -> tuple[FieldRow, ...]:
@@ -210,7 +215,12 @@ def _places(steps: list[dict[str, Any]]) -> dict[str, Place]:
         "header": Place("header", "names"),
         "cookie": Place("cookie", "names"),
     }
-    shapes = {"parseJson": "json", "decodeJwt": "json", "parseQueryString": "form", "decodeProtobuf": "protobuf"}
+    shapes = {
+        "parseJson": "json",
+        "decodeJwt": "json",
+        "parseQueryString": "form",
+        "decodeProtobuf": "protobuf",
+    }
     for step in steps:
         source = step.get("input") or step["mapInput"]
         place = _of_variable(source, places)
@@ -277,5 +287,7 @@ def _count(left_out: dict[str, int], reason: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m audit.adapters.build_trackhar FOLDER  (the unpacked package trackhar 1.0.0)")
+        sys.exit(
+            "usage: python -m audit.adapters.build_trackhar FOLDER  (the unpacked package trackhar 1.0.0)"
+        )
     main(sys.argv[1])

@@ -10,7 +10,12 @@ from audit.adapters import search_engines
 @pytest.mark.parametrize(
     ("host", "target", "engine", "term"),
     [
-        ("www.google.com", "/search?client=firefox&q=sheepskin+boots%21&oq=she", "google", "sheepskin boots!"),
+        (
+            "www.google.com",
+            "/search?client=firefox&q=sheepskin+boots%21&oq=she",
+            "google",
+            "sheepskin boots!",
+        ),
         ("www.google.co.uk", "/search?q=%E2%82%AC+rate", "google", "€ rate"),
         ("www.bing.com", "/search?q=zx4q8", "bing", "zx4q8"),
         ("duckduckgo.com", "/?q=marble+otter", "duckduckgo", "marble otter"),
@@ -41,7 +46,12 @@ def test_results_page(host: str, target: str, engine: str, term: str) -> None:
 @pytest.mark.parametrize(
     ("host", "target", "engine", "text"),
     [
-        ("www.google.de", "/complete/search?client=chrome-omni&gs_ri=chrome-ext-ansg&xssi=t&q=marb&oit=1", "google", "marb"),
+        (
+            "www.google.de",
+            "/complete/search?client=chrome-omni&gs_ri=chrome-ext-ansg&xssi=t&q=marb&oit=1",
+            "google",
+            "marb",
+        ),
         ("www.bing.com", "/osjson.aspx?query=ma&language=en", "bing", "ma"),
         ("www.bing.com", "/qbox?query=ma&pt=EdgBox&cvid=1&cp=2", "bing", "ma"),
         ("suggestion.baidu.com", "/su?wd=ma", "baidu", "ma"),

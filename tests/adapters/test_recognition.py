@@ -31,7 +31,10 @@ ESCAPED = (
 
 
 def request(
-    url: str = "https://collector.example.test/x", method: str = "GET", headers: Headers = (), body: bytes = b""
+    url: str = "https://collector.example.test/x",
+    method: str = "GET",
+    headers: Headers = (),
+    body: bytes = b"",
 ) -> Http:
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
@@ -71,7 +74,9 @@ def test_sensors_is_known_on_any_host_by_its_checksum(body: bytes) -> None:
     assert sensors_form("", reordered) == "A"
 
 
-@pytest.mark.parametrize("body", [PLAIN.replace(b"crc=1", b"crc=2"), ESCAPED.replace(b"H4sI", b"H4sJ"), PLAIN.partition(b"&")[2]])
+@pytest.mark.parametrize(
+    "body", [PLAIN.replace(b"crc=1", b"crc=2"), ESCAPED.replace(b"H4sI", b"H4sJ"), PLAIN.partition(b"&")[2]]
+)
 def test_sensors_without_a_true_checksum_is_not_known(body: bytes) -> None:
     assert ids(request(method="POST", body=body)) == []
 
@@ -88,7 +93,12 @@ def test_all_forms_of_sensors() -> None:
 
 def test_an_ordinary_form_with_data_is_not_sensors() -> None:
     document = quote('[{"id":1,"name":"x"}]')
-    for form in (f"data={document}", f"data_list={document}&gzip=1", "crc=5&data=eyJhIjoxfQ%3D%3D", "ext=crc%3D1&data=x"):
+    for form in (
+        f"data={document}",
+        f"data_list={document}&gzip=1",
+        "crc=5&data=eyJhIjoxfQ%3D%3D",
+        "ext=crc%3D1&data=x",
+    ):
         assert ids(request(method="POST", body=form.encode())) == []
         assert ids(request(f"https://x.example.test/sa.gif?{form}")) == []
 
@@ -106,12 +116,21 @@ def test_search_engines_are_adapters_too() -> None:
     assert role is not None
     assert role.role == "typed_text"
     assert ids(request("https://www.google.co.uk/search?q=a")) == ["google-search"]
-    assert ids(request("https://www.google.co.uk/complete/search?q=a&url=b")) == ["google-suggest-page", "google-suggestions"]
+    assert ids(request("https://www.google.co.uk/complete/search?q=a&url=b")) == [
+        "google-suggest-page",
+        "google-suggestions",
+    ]
 
 
 def test_websocket_messages_are_recognised_by_their_handshake() -> None:
     message = WebSocketMessage(
-        capture="c", id="1", host="mc.yandex.ru", type="text", bytes=2, url="wss://mc.yandex.ru/watch/1?a=b", data=b"{}"
+        capture="c",
+        id="1",
+        host="mc.yandex.ru",
+        type="text",
+        bytes=2,
+        url="wss://mc.yandex.ru/watch/1?a=b",
+        data=b"{}",
     )
     assert ids(message) == ["yandex-metrica"]
 
@@ -123,7 +142,9 @@ def test_unknown_is_unknown() -> None:
     assert ids(request("/")) == []
 
 
-@given(st.binary(max_size=2000), st.text(max_size=300), st.sampled_from(["GET", "POST"]), st.binary(max_size=60))
+@given(
+    st.binary(max_size=2000), st.text(max_size=300), st.sampled_from(["GET", "POST"]), st.binary(max_size=60)
+)
 def test_hostile_requests_do_no_harm(body: bytes, path: str, method: str, media: bytes) -> None:
     for start in (b"", b"data=", b"crc=1&data_list=", b"\1", b"gzip=9&data=%7B"):
         sent = request(f"https://x.example.test/{path}", method, ((b"Content-Type", media),), start + body)
@@ -134,11 +155,22 @@ def test_hostile_requests_do_no_harm(body: bytes, path: str, method: str, media:
 
 def test_indexes_depths_and_endings_of_paths() -> None:
     adapter = load()["sensors-analytics"]
-    for path in ("$[0].properties.$url", "$[49].properties.$url", "$.properties.$url", '$["odd name"].properties.$url'):
+    for path in (
+        "$[0].properties.$url",
+        "$[49].properties.$url",
+        "$.properties.$url",
+        '$["odd name"].properties.$url',
+    ):
         role = adapter.role_of("body", path, ())
         assert role is not None
         assert role.role == "visited_url"
-    for path in ("$[0].xproperties.$url", "$[0].properties.$urls", "properties.$url", "", '$["x.properties.$url"]'):
+    for path in (
+        "$[0].xproperties.$url",
+        "$[0].properties.$urls",
+        "properties.$url",
+        "",
+        '$["x.properties.$url"]',
+    ):
         assert adapter.role_of("body", path, ()) is None
     assert adapter.role_of("header:cookie", "$[0].properties.$url", ()) is None
 
@@ -160,7 +192,14 @@ def test_indexes_depths_and_endings_of_paths() -> None:
     ],
 )
 def test_a_damaged_file_is_named_with_its_entry(change: dict[str, object], complaint: str) -> None:
-    good = {"id": "x", "name": "X", "organisation": "X", "kind": "analytics", "source": "s", "match": [{"hosts": ["x.test"]}]}
+    good = {
+        "id": "x",
+        "name": "X",
+        "organisation": "X",
+        "kind": "analytics",
+        "source": "s",
+        "match": [{"hosts": ["x.test"]}],
+    }
     assert parse("good.json", json.dumps({"adapter": [good]}).encode())[0][0].id == "x"
     with pytest.raises(AdapterError, match=complaint) as caught:
         parse("bad.json", json.dumps({"adapter": [good | change]}).encode())

@@ -54,9 +54,17 @@ def test_an_address_of_a_page_in_a_converted_endpoint() -> None:
     [
         ("https://a.example.test/x/y", ("a.example.test",), "/x/y/?"),
         ("https://a.example.test", ("a.example.test",), "/?"),
-        ({"pattern": r"^https:\/\/app(\.eu)?\.example\.(com|net\.in)\/s$"}, ("app.eu.example.com", "app.eu.example.net.in", "app.example.com", "app.example.net.in"), "/s/?"),
+        (
+            {"pattern": r"^https:\/\/app(\.eu)?\.example\.(com|net\.in)\/s$"},
+            ("app.eu.example.com", "app.eu.example.net.in", "app.example.com", "app.example.net.in"),
+            "/s/?",
+        ),
         ({"pattern": r"^https:\/\/.+\.example\.test\/w\/1\.0\/cm$"}, ("example.test",), r"/w/1\.0/cm/?"),
-        ({"pattern": r"^https:\/\/(android|ios)?ads\d-?\d\.example\.test\/c\/\d+$"}, ("example.test",), r"/c/\d{1,20}/?"),
+        (
+            {"pattern": r"^https:\/\/(android|ios)?ads\d-?\d\.example\.test\/c\/\d+$"},
+            ("example.test",),
+            r"/c/\d{1,20}/?",
+        ),
     ],
 )
 def test_addresses(address: str | dict[str, str], hosts: tuple[str, ...], path: str) -> None:

@@ -65,7 +65,9 @@ class Transmission(Record, frozen=True, kw_only=True):
 class Http(Transmission, frozen=True, kw_only=True, tag="http"):
     """An HTTP request and what is known of its response (RFC 9110). Bodies are as sent: content
     codings are not undone. `path` is the request target with its query. `body` of None means that a
-    body was sent and not kept."""
+    body was sent and not kept. `request_bytes` and `response_bytes` are the
+    sizes of the bodies as sent. A request that a browser listed and never sent (from its cache, blocked)
+    has the direction `down`."""
 
     method: str
     scheme: str

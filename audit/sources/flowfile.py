@@ -50,8 +50,7 @@ class Index:
 
 class _Frame(NamedTuple):
     offset: int
-    kind: int
-    data: memoryview
+    flow: tnetstring.Element
 
 
 def _frame(file: BinaryIO, size: int, offset: int) -> _Frame | Gap:
@@ -79,7 +78,7 @@ def _frame(file: BinaryIO, size: int, offset: int) -> _Frame | Gap:
     data = file.read(whole - header.end())
     if len(data) < whole - header.end():
         return gap("truncated", rest, "the file ends within a flow")
-    return _Frame(offset, data[-1], memoryview(data)[:-1])
+    return _Frame(offset, tnetstring.Element(data, 0, len(data) - 1))
 
 
 def index_of(file: BinaryIO, size: int) -> Index:
@@ -116,12 +115,10 @@ def _note(index: Index, frame: _Frame) -> None:
     Raises:
         ValueError: it holds no flow.
     """
-    if frame.kind != tnetstring.DICT:
-        raise ValueError("not a flow")
-    facts = {key: (kind, data) for key, kind, data in tnetstring.members(frame.data)}
+    facts = dict(tnetstring.members(frame.flow))
     if b"version" not in facts:
         raise ValueError("a flow without a version")
-    number = tnetstring.parse(*facts[b"version"])
+    number = tnetstring.parse(facts[b"version"])
     if not _is_supported(number):
         shown = ".".join(map(str, number)) if isinstance(number, list) else str(number)
         detail = f"flow format version {shown[:40]} is not read by {mitmproxy_version.MITMPROXY}"
@@ -131,10 +128,10 @@ def _note(index: Index, frame: _Frame) -> None:
     if b"id" not in facts:
         raise ValueError("a flow without an id")
     index.readable += 1
-    flow = bytes(facts[b"id"][1])
+    flow = facts[b"id"].payload
     places = index.flows.setdefault(flow, Places())
     places.offsets.append(frame.offset)
-    if facts.get(b"type", (0, b""))[1] == b"websocket":
+    if b"type" in facts and facts[b"type"].payload == b"websocket":
         places.handshake = _member(facts.get(b"metadata"), b"websocket_handshake")
     if places.connection is None:
         places.connection = _member(facts.get(b"client_conn"), b"id")
@@ -142,13 +139,13 @@ def _note(index: Index, frame: _Frame) -> None:
             index.left[places.connection] = index.left.get(places.connection, 0) + 1
 
 
-def _member(part: tuple[int, memoryview] | None, name: bytes) -> bytes | None:
+def _member(part: tnetstring.Element | None, name: bytes) -> bytes | None:
     """The text of one member of a dictionary."""
-    if part is None or part[0] != tnetstring.DICT:
+    if part is None or part.kind != tnetstring.DICT:
         return None
-    for key, kind, data in tnetstring.members(part[1]):
-        if key == name and kind in (tnetstring.TEXT, tnetstring.BYTES):
-            return bytes(data)
+    for key, value in tnetstring.members(part):
+        if key == name and value.kind in (tnetstring.TEXT, tnetstring.BYTES):
+            return value.payload
     return None
 
 
@@ -203,5 +200,5 @@ def _migrated(file: BinaryIO, size: int, offset: int) -> Any:
     frame = _frame(file, size, offset)
     if isinstance(frame, Gap):
         raise ValueError(frame.detail)
-    state: Any = tnetstring.parse(frame.kind, frame.data)
+    state: Any = tnetstring.parse(frame.flow)
     return compat.migrate_flow(state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 MAX_DEPTH = 64
 MAX_VALUES = 5_000_000
@@ -19,77 +20,101 @@ BYTES, TEXT, INTEGER, FLOAT, BOOLEAN, NULL, LIST, DICT = b",;#^!~]}"
 Value = None | bool | int | float | bytes | str | list["Value"] | dict["str | bytes", "Value"]
 
 
-def elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The (type, payload) pairs written one after the other in the payload of a list or dictionary.
+class Element(NamedTuple):
+    """A typed netstring in `data`: payload from `start` to `end`, where its type stands."""
+
+    data: bytes
+    start: int
+    end: int
+
+    @property
+    def kind(self) -> int:
+        return self.data[self.end]
+
+    @property
+    def payload(self) -> bytes:
+        return self.data[self.start : self.end]
+
+
+def element(data: bytes, position: int, end: int) -> Element:
+    """The typed netstring that begins at `position` and must be over before `end`.
 
     Raises:
-        ValueError: the payload is not a sequence of typed netstrings.
+        ValueError: there is none.
     """
-    position = 0
-    while position < len(data):
-        header = HEADER.match(data, position)
-        if header is None:
-            raise ValueError("missing or invalid length")
-        end = header.end() + int(header[1])
-        if end >= len(data):
-            raise ValueError("a length reaches beyond the data")
-        yield data[end], data[header.end() : end]
-        position = end + 1
+    colon = data.find(b":", position, position + 13)
+    digits = data[position:colon]
+    if colon < 0 or not digits.isdigit():
+        raise ValueError("missing or invalid length")
+    stop = colon + 1 + int(digits)
+    if stop >= end:
+        raise ValueError("a length reaches beyond the data")
+    return Element(data, colon + 1, stop)
 
 
-def members(data: memoryview) -> Iterator[tuple[bytes, int, memoryview]]:
-    """The (key, type, payload) triples in the payload of a dictionary, values not parsed.
+def members(whole: Element) -> Iterator[tuple[bytes, Element]]:
+    """The keys and values of a dictionary, values not parsed.
 
     Raises:
-        ValueError: as `elements`, or a key without a value.
+        ValueError: it is no dictionary.
     """
-    parts = elements(data)
-    for kind, key in parts:
-        if kind not in (BYTES, TEXT):
-            raise ValueError("a key that is no text")
-        value = next(parts, None)
-        if value is None:
-            raise ValueError("a key without a value")
-        yield bytes(key), *value
+    if whole.kind != DICT:
+        raise ValueError("not a dictionary")
+    position = whole.start
+    while position < whole.end:
+        key = element(whole.data, position, whole.end)
+        value = element(whole.data, key.end + 1, whole.end)
+        yield key.payload, value
+        position = value.end + 1
 
 
-def parse(kind: int, data: memoryview) -> Value:
+def parse(whole: Element) -> Value:
     """The value of one typed netstring.
 
     Raises:
         ValueError: the payload does not fit its type, or a bound was hit.
     """
-    return _parse(kind, data, MAX_DEPTH, [MAX_VALUES])
+    return _parse(whole, MAX_DEPTH, [MAX_VALUES])
 
 
-def _parse(kind: int, data: memoryview, depth: int, budget: list[int]) -> Value:
+def _parse(whole: Element, depth: int, budget: list[int]) -> Value:
     budget[0] -= 1
     if budget[0] < 0:
         raise ValueError(f"more than {MAX_VALUES} values in one flow")
+    data, position, end = whole
+    kind = data[end]
+    if kind in (LIST, DICT):
+        if not depth:
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        items: list[Value] = []
+        while position < end:
+            item = element(data, position, end)
+            items.append(_parse(item, depth - 1, budget))
+            position = item.end + 1
+        return items if kind == LIST else _dictionary(items)
+    payload = data[position:end]
     if kind == BYTES:
-        return bytes(data)
+        return payload
     if kind == TEXT:
-        return str(data, "utf-8")
+        return payload.decode("utf-8")
     if kind == INTEGER:
-        return int(bytes(data))
+        return int(payload)
     if kind == FLOAT:
-        return float(bytes(data))
-    if kind == BOOLEAN and bytes(data[:6]) in {b"true", b"false"}:
-        return len(data) == 4
-    if kind == NULL and not data:
+        return float(payload)
+    if kind == BOOLEAN and payload in {b"true", b"false"}:
+        return payload == b"true"
+    if kind == NULL and not payload:
         return None
-    if kind in (LIST, DICT) and not depth:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
-    if kind == LIST:
-        return [_parse(kind, item, depth - 1, budget) for kind, item in elements(data)]
-    if kind == DICT:
-        found: dict[str | bytes, Value] = {}
-        parts = elements(data)
-        for key_kind, key in parts:
-            value = next(parts, None)
-            name = _parse(key_kind, key, 0, budget)
-            if value is None or not isinstance(name, str | bytes):
-                raise ValueError("a dictionary that is none")
-            found[name] = _parse(*value, depth - 1, budget)
-        return found
     raise ValueError(f"unknown type {kind} or a value that does not fit it")
+
+
+def _dictionary(items: list[Value]) -> dict[str | bytes, Value]:
+    """Keys and values by turns."""
+    found: dict[str | bytes, Value] = {}
+    if len(items) % 2:
+        raise ValueError("a key without a value")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, str | bytes):
+            raise ValueError("a key that is no text")
+        found[key] = value
+    return found

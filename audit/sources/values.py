@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from audit.records import Headers
 
@@ -26,8 +27,11 @@ def moment(value: object) -> float | None:
 
 def address(value: object) -> str | None:
     """An IP address in its canonical form, IPv4 for IPv4-mapped IPv6; None if it is a name or nothing."""
-    if not isinstance(value, str):
-        return None
+    return _address(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _address(value: str) -> str | None:
     try:
         ip = ipaddress.ip_address(value.strip("[]"))
     except ValueError:

@@ -175,7 +175,8 @@ def test_tls_that_the_proxy_did_not_open_is_no_readable_message(flow_file: Write
 def test_dns_question_and_answers(flow_file: Write) -> None:
     made = dns.DNSFlow(client(tls=False, protocol="udp"), server(("192.0.2.53", 53)))
     question = dns.Question("a.example", types.A, 1)
-    made.request = dns.Message(
+    message = getattr(dns, "DNSMessage", None) or dns.Message  # its name from mitmproxy 12 on, and before
+    made.request = message(
         timestamp=NOW,
         id=1,
         query=True,

@@ -1,0 +1,238 @@
+"""Classic pcap files: from a window of bytes to batches of packet records.
+
+Both byte orders, micro- and nanoseconds, and Kuznetzov's modified records. Record headers are found
+speculatively: the window is cut into lanes, a plausible header is sought in each, and all lanes advance in
+lock-step; a lane must end exactly where the next begins, else the records are walked one by one.
+Damage is stated, and the walk resumes where a chain of plausible headers begins.
+Specification: draft-ietf-opsawg-pcap.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Damage, Item
+from audit.sources.pcap.window import Window
+
+LANE = 32 << 10
+_FILE_HEADER = 24
+_CHAIN = 3  # plausible headers in a row that prove a place to resume
+_SEARCH = 64 << 10  # bytes of a lane in which a header is sought
+_FEW = 64  # lanes below which the plain walk is as fast
+
+
+class Style(NamedTuple):
+    """How the records of one file are written."""
+
+    order: str  # "<" or ">"
+    header: int  # bytes of a record header
+    fraction: int  # units of the sub-second field in one second
+    link: int
+
+
+_MAGIC = {0xA1B2C3D4: (16, 10**6), 0xA1B23C4D: (16, 10**9), 0xA1B2CD34: (24, 10**6)}
+
+
+def style_of(head: bytes) -> Style | None:
+    """What the file header says, None if it is no pcap."""
+    if len(head) < _FILE_HEADER:
+        return None
+    for order in "<>":
+        magic, _, _, _, _, _, network = struct.unpack(order + "IHHiIII", head[:_FILE_HEADER])
+        if magic in _MAGIC:
+            header, fraction = _MAGIC[magic]
+            return Style(order, header, fraction, network & 0xFFFF)
+    return None
+
+
+def read(window: Window) -> Iterator[Item]:
+    """The records of a pcap file, in its order."""
+    window.read(0)
+    style = style_of(bytes(window.raw[:_FILE_HEADER])) if window.length >= _FILE_HEADER else None
+    if style is None:
+        yield Damage("truncated", 0, window.size, "the file header is cut off")
+        return
+    position, number = _FILE_HEADER, 1
+    while position < window.size:
+        window.read(position)
+        starts, used = _index(window, style)
+        if len(starts):
+            yield _batch(window, style, starts, number)
+            number += len(starts)
+        position += used
+        if used < window.length and (used or not len(starts)):
+            damage = _stopped(window, style, used)
+            if damage is None:
+                continue
+            yield damage
+            position = damage.offset + damage.bytes
+
+
+def _stopped(window: Window, style: Style, at: int) -> Damage | None:
+    """Why the walk stopped at `at`: None if the record merely continues behind the window."""
+    place, left = window.offset + at, window.size - window.offset - at
+    cut = f"the last record is cut off; {left} bytes remain"
+    if left < style.header:
+        return Damage("truncated", place, left, cut)
+    if window.length - at < style.header:
+        return None
+    captured = struct.unpack_from(style.order + "I", window.raw, at + 8)[0]
+    if captured <= MAX_RECORD:
+        if captured + style.header > left:
+            return Damage("truncated", place, left, cut)
+        if at == 0:
+            window.grow(captured + style.header)
+        return None
+    resumed = _resume(window, style, at + 1)
+    end = window.offset + resumed
+    if resumed >= window.length - style.header and not window.ends:
+        end = max(place + 1, window.offset + window.length - style.header)
+    elif window.ends and resumed >= window.length:
+        end = window.size
+    return Damage("malformed", place, end - place, f"a record claims {captured} bytes")
+
+
+def _resume(window: Window, style: Style, at: int) -> int:
+    """The next position where `_CHAIN` plausible headers follow each other (or the window ends)."""
+    order = style.order + "u4"
+    words = np.ndarray((window.length - 3,), dtype=order, buffer=window.raw, strides=(1,))
+    end = window.length - style.header
+    for first in range(at, end, _SEARCH):
+        last = min(first + _SEARCH, end)
+        captured, original = words[first + 8 : last + 8], words[first + 12 : last + 12]
+        plausible = (words[first + 4 : last + 4] < style.fraction) & (captured > 0)
+        plausible &= (captured <= original) & (original <= MAX_RECORD)
+        for candidate in np.flatnonzero(plausible):
+            if _chained(window, style, first + int(candidate), _CHAIN):
+                return first + int(candidate)
+    return window.length
+
+
+def _chained(window: Window, style: Style, at: int, links: int) -> bool:
+    unpack = struct.Struct(style.order + "IIII").unpack_from
+    first = None
+    for _ in range(links):
+        if at + style.header > window.length:
+            return at == window.length and window.ends and first is not None
+        seconds, fraction, captured, original = unpack(window.raw, at)
+        if first is None:
+            first = seconds
+        plausible = (
+            fraction < style.fraction
+            and 0 < captured <= min(original, MAX_RECORD)
+            and original <= MAX_RECORD
+            and abs(seconds - first) < 86_400
+        )
+        if not plausible:
+            return False
+        at += style.header + captured
+    return True
+
+
+def _index(window: Window, style: Style) -> tuple[I64, int]:
+    """Positions of the complete records in the window, and where the walk ended."""
+    if window.length >= _FEW * LANE:
+        found = _lanes(window, style)
+        if found is not None:
+            return found
+    return _serial(window, style)
+
+
+def _serial(window: Window, style: Style) -> tuple[I64, int]:
+    unpack = struct.Struct(style.order + "I").unpack_from
+    raw, header, end = window.raw, style.header, window.length
+    starts: list[int] = []
+    at = 0
+    while at + header <= end:
+        captured = unpack(raw, at + 8)[0]
+        after = at + header + captured
+        if captured > MAX_RECORD or after > end:
+            break
+        starts.append(at)
+        at = after
+    return np.array(starts, dtype=np.int64), at
+
+
+def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
+    """The same as `_serial`, many lanes at once; None where the lanes do not meet."""
+    entries = _entries(window, style)
+    if len(entries) < _FEW // 2:
+        return None
+    order = ">u4" if style.order == ">" else "<u4"
+    lengths = np.ndarray((window.length - 3,), dtype=order, buffer=window.raw, strides=(1,))
+    position = np.array(entries, dtype=np.int64)
+    limit = np.append(position[1:], window.length)
+    last = len(position) - 1
+    live = np.arange(len(position))
+    columns: list[I64] = []
+    owners: list[I64] = []
+    final = 0
+    while len(live):
+        here = position[live]
+        inside = here + style.header <= window.length
+        captured = np.zeros(len(live), dtype=np.int64)
+        captured[inside] = lengths[here[inside] + 8]
+        after = here + style.header + captured
+        good = inside & (captured <= MAX_RECORD) & (after <= window.length)
+        if not good.all():
+            if not good[:-1].all() or live[-1] != last:
+                return None
+            final = int(here[-1])
+            live, here, after = live[:-1], here[:-1], after[:-1]
+        columns.append(here)
+        owners.append(live)
+        position[live] = after
+        bound = limit[live]
+        if (after > bound).any():
+            return None
+        if len(live) and live[-1] == last and after[-1] == window.length:
+            final = window.length
+        live = live[after < bound]
+    starts = np.concatenate(columns)
+    starts.sort()
+    return starts, final
+
+
+def _entries(window: Window, style: Style) -> list[int]:
+    """A plausible record header in every lane that has one; the first is the window's beginning."""
+    raw = window.raw
+    seconds = struct.unpack_from(style.order + "I", raw, 0)[0]
+    high = struct.pack(style.order + "I", seconds)
+    pattern, shift = (high[2:4], 2) if style.order == "<" else (high[0:2], 0)
+    entries = [0]
+    for lane in range(LANE, window.length - style.header, LANE):
+        at, stop = lane, min(lane + LANE, lane + _SEARCH, window.length - style.header)
+        while True:
+            at = raw.find(pattern, at + shift, stop)
+            if at < 0:
+                break
+            at -= shift
+            if at > entries[-1] and _chained(window, style, at, 2):
+                entries.append(at)
+                break
+            at += 1
+    return entries
+
+
+def _batch(window: Window, style: Style, starts: I64, number: int) -> Batch:
+    order = style.order + "u4"
+    shape = (max(window.length - style.header + 1, 1),)
+    header = np.dtype([("seconds", order), ("fraction", order), ("captured", order), ("original", order)])
+    rows = np.ndarray(shape, dtype=header, buffer=window.raw, strides=(1,))[starts]
+    captured = rows["captured"].astype(np.int64)
+    time = rows["seconds"].astype(np.int64) * 1_000_000_000
+    time += rows["fraction"].astype(np.int64) * (1_000_000_000 // style.fraction)
+    return Batch(
+        data=window.data,
+        base=window.offset,
+        number=number,
+        start=starts + style.header,
+        captured=captured,
+        original=np.maximum(rows["original"].astype(np.int64), captured),
+        time=time,
+        link=np.full(len(starts), style.link, dtype=np.uint16),
+    )

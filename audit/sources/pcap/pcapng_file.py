@@ -1,0 +1,247 @@
+"""pcapng files: from a window of bytes to batches of packet records, secrets and names.
+
+Sections of either byte order, any number of interfaces with their own link type and clock; enhanced,
+simple and obsolete packet blocks; unknown blocks are skipped. Damage is stated, and the walk resumes at
+the next block whose two lengths agree. Specification: draft-ietf-opsawg-pcapng.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.sources.pcap.batch import I64, MAX_RECORD, NO_TIME, Batch, Damage, Item, Names, Secrets
+from audit.sources.pcap.window import Window
+
+_SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 4, 6, 10
+_KNOWN = (_INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, 5, _ENHANCED, _SECRETS)
+_MAX_BLOCK = 64 << 20
+_MAX_INTERFACES = 65_536
+_SECOND = 1_000_000_000
+
+
+class Interface(NamedTuple):
+    """An interface: link type, how much it keeps of a packet, and its clock."""
+
+    link: int
+    snap: int
+    resolution: int  # as in if_tsresol
+    offset: int  # seconds
+
+
+@dataclass
+class _Section:
+    order: str = "<"
+    interfaces: list[Interface] = field(default_factory=list)
+
+
+@dataclass
+class _Found:
+    """Packets of the window not handed on yet: where they lie, and whose they are."""
+
+    start: list[int] = field(default_factory=list)
+    captured: list[int] = field(default_factory=list)
+    original: list[int] = field(default_factory=list)
+    stamp: list[int] = field(default_factory=list)
+    interface: list[int] = field(default_factory=list)
+
+
+def read(window: Window) -> Iterator[Item]:
+    """The blocks of a pcapng file that matter, in its order."""
+    section = _Section()
+    position, number = 0, 1
+    while position < window.size:
+        window.read(position)
+        found = _Found()
+        at, damage, starved = 0, None, False
+        while True:
+            block, length, problem = _block(window, section, at)
+            if problem:
+                damage = _damage(window, section, at, problem)
+                break
+            if length == 0 or at + length > window.length:
+                if window.offset + at + max(length, 12) > window.size:
+                    if at < window.length:
+                        left = window.length - at
+                        damage = Damage("truncated", window.offset + at, left, "the last block is cut off")
+                    at = window.length
+                elif length and block not in (_SECTION, *_KNOWN):
+                    at += length
+                elif at == 0:
+                    starved = True
+                    window.grow(max(length, 12))
+                break
+            if block == _SECTION:
+                yield from _flush(window, section, found, number)
+                number += len(found.start)
+                found = _Found()
+                section = _Section(section.order)
+            elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
+                _packet(window, section, block, at, length, found)
+            elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
+                section.interfaces.append(_interface(window, section, at, length))
+            elif block == _SECRETS and length >= 20:
+                kind, size = struct.unpack_from(section.order + "II", window.raw, at + 8)
+                data = bytes(window.raw[at + 16 : at + min(16 + size, length - 4)])
+                yield Secrets(kind, window.offset + at, data)
+            elif block == _NAMES:
+                yield from _names(bytes(window.raw[at + 8 : at + length - 4]), section.order)
+            at += length
+        yield from _flush(window, section, found, number)
+        number += len(found.start)
+        position += at
+        if damage is not None:
+            yield damage
+            position = damage.offset + damage.bytes
+        elif at == 0 and not starved:
+            return
+
+
+def _block(window: Window, section: _Section, at: int) -> tuple[int, int, str]:
+    """Type and length of the block at `at`, or what is wrong with it; length 0: not all of it is here."""
+    if at + 12 > window.length:
+        return 0, 0, ""
+    raw = window.raw
+    if raw[at : at + 4] == b"\n\r\r\n":
+        if raw[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a":
+            section_order = "<"
+        elif raw[at + 8 : at + 12] == b"\x1a\x2b\x3c\x4d":
+            section_order = ">"
+        else:
+            return 0, 0, "a section without a byte order"
+        section.order = section_order
+    block, length = struct.unpack_from(section.order + "II", raw, at)
+    if length < 12 or (length > _MAX_BLOCK and block in (_SECTION, *_KNOWN)):
+        return 0, 0, f"a block claims {length} bytes"
+    length += -length % 4
+    if at + length <= window.length:
+        again = struct.unpack_from(section.order + "I", raw, at + length - 4)[0]
+        if again + (-again % 4) != length:
+            return 0, 0, "the two lengths of a block differ"
+    return block, length, ""
+
+
+def _damage(window: Window, section: _Section, at: int, problem: str) -> Damage:
+    place = window.offset + at
+    for candidate in _candidates(window, section, at + 1):
+        block, length, wrong = _block(window, section, candidate)
+        if not wrong and 0 < length <= window.length - candidate and block in (_SECTION, *_KNOWN):
+            return Damage("malformed", place, candidate - at, problem)
+    end = window.size if window.ends else window.offset + max(window.length - 11, at + 1)
+    return Damage("malformed", place, end - place, problem)
+
+
+def _candidates(window: Window, section: _Section, at: int) -> Iterator[int]:
+    """Positions, ascending, where the type of a block that could follow stands."""
+    types = [b"\n\r\r\n", *(struct.pack(section.order + "I", kind) for kind in (_ENHANCED, _INTERFACE))]
+    following = [window.raw.find(kind, at, window.length) for kind in types]
+    while any(place >= 0 for place in following):
+        best = min(place for place in following if place >= 0)
+        yield best
+        following = [
+            window.raw.find(kind, best + 1, window.length) if place == best else place
+            for kind, place in zip(types, following, strict=True)
+        ]
+
+
+def _packet(window: Window, section: _Section, block: int, at: int, length: int, found: _Found) -> None:
+    raw, order = window.raw, section.order
+    if block == _SIMPLE:
+        if length < 16 or not section.interfaces:
+            return
+        (original,) = struct.unpack_from(order + "I", raw, at + 8)
+        snap = section.interfaces[0].snap or MAX_RECORD
+        interface, start, captured, stamp = 0, at + 12, min(original, snap, length - 16), -1
+    else:
+        if length < 32:
+            return
+        if block == _ENHANCED:
+            interface, high, low, captured, original = struct.unpack_from(order + "IIIII", raw, at + 8)
+        else:
+            interface, _, high, low, captured, original = struct.unpack_from(order + "HHIIII", raw, at + 8)
+        start, stamp = at + 28, high << 32 | low
+        captured = min(captured, length - 32)
+    if interface < len(section.interfaces):
+        found.start.append(start)
+        found.captured.append(captured)
+        found.original.append(max(original, captured))
+        found.stamp.append(stamp)
+        found.interface.append(interface)
+
+
+def _flush(window: Window, section: _Section, found: _Found, number: int) -> Iterator[Batch]:
+    if not found.start:
+        return
+    owner = np.array(found.interface, dtype=np.int64)
+    stamps = np.array([max(stamp, 0) for stamp in found.stamp], dtype=np.uint64)
+    time = np.zeros(len(owner), dtype=np.int64)
+    for index in np.unique(owner):
+        mine = owner == index
+        time[mine] = _nanoseconds(stamps[mine], section.interfaces[int(index)])
+    time[np.array([stamp < 0 for stamp in found.stamp])] = NO_TIME
+    links = np.array([interface.link for interface in section.interfaces], dtype=np.uint16)
+    yield Batch(
+        data=window.data,
+        base=window.offset,
+        number=number,
+        start=np.array(found.start, dtype=np.int64),
+        captured=np.array(found.captured, dtype=np.int64),
+        original=np.array(found.original, dtype=np.int64),
+        time=time,
+        link=links[owner],
+    )
+
+
+def _nanoseconds(stamp: np.ndarray, interface: Interface) -> I64:  # type: ignore[type-arg]
+    """Stamps in the interface's units as nanoseconds, clipped to what 63 bits hold."""
+    power = interface.resolution & 0x7F
+    if interface.resolution & 0x80:
+        bits = min(power, 63)
+        seconds = stamp >> np.uint64(bits)
+        fraction = stamp & np.uint64((1 << bits) - 1)
+        less = max(bits - 34, 0)
+        nanos = (fraction >> np.uint64(less)) * np.uint64(_SECOND) >> np.uint64(bits - less)
+    else:
+        unit = 10 ** min(power, 19)
+        seconds = stamp // np.uint64(unit)
+        fraction = stamp % np.uint64(unit)
+        nanos = (
+            fraction * np.uint64(_SECOND // unit) if power <= 9 else fraction // np.uint64(unit // _SECOND)
+        )
+    seconds = np.minimum(seconds, np.uint64(9_000_000_000)).astype(np.int64) + interface.offset
+    return np.asarray(np.clip(seconds, -9_000_000_000, 9_000_000_000) * _SECOND + nanos.astype(np.int64))
+
+
+def _interface(window: Window, section: _Section, at: int, length: int) -> Interface:
+    if length < 20:
+        return Interface(0, 0, 6, 0)
+    link, _, snap = struct.unpack_from(section.order + "HHI", window.raw, at + 8)
+    resolution, offset = 6, 0
+    for code, value in _options(bytes(window.raw[at + 16 : at + length - 4]), section.order):
+        if code == 9 and len(value) >= 1:
+            resolution = value[0]
+        elif code == 14 and len(value) >= 8:
+            offset = struct.unpack(section.order + "q", value[:8])[0]
+    return Interface(link, snap, resolution, max(min(offset, 4 << 32), -(4 << 32)))
+
+
+def _options(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        code, size = struct.unpack_from(order + "HH", data, at)
+        if code == 0:
+            return
+        yield code, data[at + 4 : at + 4 + size]
+        at += 4 + size + (-size % 4)
+
+
+def _names(data: bytes, order: str) -> Iterator[Names]:
+    for code, value in _options(data, order):
+        size = {1: 4, 2: 16}.get(code)
+        if size is not None and len(value) > size:
+            names = value[size:].rstrip(b"\0").split(b"\0")
+            yield Names(value[:size], tuple(name.decode("utf-8", "replace") for name in names if name))

@@ -93,7 +93,7 @@ def _beside(rate: Rate, figures: Figures) -> str:
 
 
 def _recall(title: str, result: Recall, peer: dict[str, Share] | None) -> list[str]:
-    lines = [f"recall, {title}: {_share(result.total)}; told in the granularity sent: {_share(result.named)}"]
+    lines = [f"recall, {title}: {_share(result.total)}; found only in part: {result.partly.total()}"]
     if peer:
         lines.append(f"  peer, over the HTTP and WebSocket cases: {_share(peer['all'])}")
     for group in _GROUPS:
@@ -167,7 +167,7 @@ def _recall_json(result: Recall | None) -> dict[str, object] | None:
         return None
     return {
         "by": {group: {key: [s.hit, s.of] for key, s in rows.items()} for group, rows in result.by.items()},
-        "named": [result.named.hit, result.named.of],
+        "partly": [[sent, told, count] for (sent, told), count in result.partly.most_common()],
         "wrong": [(case.name, canary, form) for case, canary, form in result.wrong],
         "decoys": result.decoys,
         "failures": result.failures,

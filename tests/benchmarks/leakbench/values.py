@@ -45,6 +45,11 @@ _WORDS = [
 _CJK = "安静港口笔记夏日茶园灯塔"
 
 
+def at_least(told: str, sent: str) -> bool:
+    """Whether the granularity told says as much as the one sent."""
+    return told == sent or (sent in _TELLING and told in _TELLING[_TELLING.index(sent) :])
+
+
 def label(rng: random.Random, size: int = 8) -> str:
     """A random label with letters and digits, beginning with a letter."""
     tail = "".join(rng.choice(string.ascii_lowercase + string.digits) for _ in range(size - 2))

@@ -20,6 +20,7 @@ GRANULARITIES = ("full", "no_scheme", "no_query", "host", "term", "title", "iden
 EXPECTED = {name: name for name in ("full", "no_scheme", "no_query", "host")} | dict.fromkeys(
     ("term", "title", "identifier"), "term"
 )
+_TELLING = ("registrable_domain", "host", "path", "no_query", "no_scheme", "full")
 _WORDS = [
     "marble",
     "kettle",

@@ -73,7 +73,7 @@ def test_the_wheel_holds_all_that_ships_and_nothing_else(wheel: Path) -> None:
         f"{target}/{path.relative_to(ROOT / source).as_posix()}"
         for source, target in SHIPPED.items()
         for path in (ROOT / source).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not any(part == "__pycache__" or part[0] == "." for part in path.parts[1:])
     }
     about = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert names - about == expected

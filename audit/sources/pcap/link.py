@@ -58,8 +58,9 @@ def ethertype(data: U8, kind: I64, at: I64, end: I64) -> Network:
 
 
 def _step(data: U8, kind: I64, at: I64, end: I64) -> tuple[I64, I64]:
-    kind, at = kind.copy(), at.copy()
-    for index in range(len(kind)):
+    tagged = np.isin(kind, _VLAN)
+    kind, at = np.where(tagged, u16(data, at + 2), kind), np.where(tagged, at + 4, at)
+    for index in np.flatnonzero(~tagged).tolist():
         kind[index], at[index] = _unwrap(data, int(kind[index]), int(at[index]), int(end[index]))
     return kind, at
 
@@ -70,8 +71,6 @@ def _unwrap(data: U8, kind: int, at: int, end: int) -> tuple[int, int]:
     def word(place: int) -> int:
         return int(data[place]) << 8 | int(data[place + 1])
 
-    if kind in _VLAN:
-        return word(at + 2), at + 4
     if kind == _TRILL_CMD and at + 8 <= end:
         return word(at + 6), at + 8
     if kind == _PPPOE and at + 8 <= end:

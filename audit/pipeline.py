@@ -18,8 +18,11 @@ from pathlib import Path
 
 from audit import __version__
 from audit.assessment.findings import findings
+from audit.assessment.identity import Persistent, merged
 from audit.assessment.ledger import coverage, recipients
+from audit.assessment.signals import signals
 from audit.assessment.verdicts import verdicts
+from audit.detection.identifiers import Companions, Key
 from audit.detection.inference import Inference
 from audit.detection.needles import Needles
 from audit.detection.scan import Scan, Scanner
@@ -65,17 +68,26 @@ def analyze(
         progress("no canaries: inferring visits and searches from the traffic")
     canaries = experiment.canaries or _infer(captures)
     scanned: list[_Scanned] = []
+    companions = Companions(frozenset())
     with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
         for capture, result in zip(
             captures, pool.map(partial(_scan, canaries=canaries), captures), strict=True
         ):
             progress(f"read {capture.name}")
             scanned.append(result)
+        hit = frozenset(key for result in scanned for key in result.scan.hit_recipients())
+        if hit:
+            progress("looking for identifiers beside what was found")
+            companions = merged(pool.map(partial(_accompany, recipients=hit), captures))
     refusals = [result.refused for result in scanned if result.refused]
     if refusals and len(refusals) == len(scanned):
         raise refusals[0]
     scans = [result.scan for result in scanned]
-    found = findings(scans, experiment, Needles(canaries), inferred=not experiment.canaries)
+    persistent = Persistent(companions, experiment)
+    found = [
+        *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
+        *signals(scans, experiment, canaries),
+    ]
     who = recipients(scans, experiment, found)
     seen = coverage(scans, experiment, (result.summary.format for result in scanned))
     return Audit(
@@ -137,6 +149,16 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...]) -> _Scanned:
     counts = dict(sorted(scanner.scan.records.items()))
     summary = CaptureSummary(name=capture.name, format=known, sha256=_sha256(capture.path), records=counts)
     return _Scanned(summary, scanner.scan, refused)
+
+
+def _accompany(capture: Capture, recipients: frozenset[Key]) -> Companions:
+    companions = Companions(recipients)
+    try:
+        for record in read(capture.path, capture.name):
+            companions.add(record)
+    except BadCapture:
+        pass  # told already, by the scan
+    return companions
 
 
 def _sha256(path: Path) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from audit.adapters import load
 from audit.assessment.clock import rfc3339
+from audit.assessment.identity import Persistent
 from audit.assessment.leak_types import leak_type, severity, table
 from audit.assessment.phases import Placing, place
 from audit.detection.needles import Needles, parse_address
@@ -40,11 +42,16 @@ class _Evidence:
     sent: Sent
     sighting: Sighting
     code: str
-    typed: bool
+    event_time: float | None = None
 
 
 def findings(
-    scans: Iterable[Scan], experiment: Experiment, needles: Needles, *, inferred: bool
+    scans: Iterable[Scan],
+    experiment: Experiment,
+    needles: Needles,
+    persistent: Persistent,
+    *,
+    inferred: bool,
 ) -> list[Finding]:
     """All findings of these scans, by id. `inferred`: the values were inferred and not planted."""
     scans = list(scans)
@@ -54,7 +61,7 @@ def findings(
     groups: dict[_Key, list[_Evidence]] = defaultdict(list)
     for item in _folded(evidence):
         canary = canaries[item.sighting.match.canary]
-        placing = place(experiment, canary, item.sent.time)._replace(phase=None)
+        placing = place(experiment, canary, item.sent.time, item.event_time)._replace(phase=None)
         key = (
             item.code,
             recipient_key(item.sent.host, item.sent.ip),
@@ -63,7 +70,7 @@ def findings(
         )
         groups[key].append(item)
     made = [
-        _finding(key, items, canaries[key[3]], experiment, chosen, inferred=inferred)
+        _finding(key, items, canaries[key[3]], experiment, chosen, persistent, inferred=inferred)
         for key, items in groups.items()
     ]
     return sorted(made, key=lambda finding: finding.id)
@@ -95,8 +102,8 @@ def _evidence(scans: list[Scan], canaries: dict[str, Canary], needles: Needles) 
             canary = canaries[match.canary]
             is_typed = in_sequence or (hit.sent.suggests and canary.kind in ("term", "text"))
             code = leak_type(canary, match.granularity, match.form, hit.sighting.channel, is_typed)
-            found.append(_Evidence(hit.sent, hit.sighting, code, in_sequence))
-    found += [_Evidence(sent, sighting, "S2", True) for _, sighting, sent in typed.values()]
+            found.append(_Evidence(hit.sent, hit.sighting, code, hit.event_time))
+    found += [_Evidence(sent, sighting, "S2") for _, sighting, sent in typed.values()]
     return found
 
 
@@ -119,7 +126,7 @@ def _folded(evidence: list[_Evidence]) -> Iterable[_Evidence]:
             strongest[key] = item.code
     for item in evidence:
         code = strongest[item.sent.capture, item.sent.id, item.sighting.match.canary]
-        yield item if item.code == code else _Evidence(item.sent, item.sighting, code, item.typed)
+        yield item if item.code == code else replace(item, code=code)
 
 
 def _chosen_engines(evidence: list[_Evidence]) -> set[tuple[str, str | None]]:
@@ -137,18 +144,24 @@ def _finding(
     canary: Canary,
     experiment: Experiment,
     chosen: set[tuple[str, str | None]],
+    persistent: Persistent,
     *,
     inferred: bool,
 ) -> Finding:
     code, (host, ip), placing, _ = key
     items = sorted(items, key=_order)
     recipient = identify(host, ip or next((item.sent.ip for item in items if item.sent.ip), None))
+    known = [load()[adapter] for adapter in sorted({a for item in items for a in item.sent.adapters})]
     expected = _expected(code, canary, recipient, chosen)
-    # suggestions of the engine that gets the search anyway are a feature, if not an invitation
-    at_engine = {domain for _, domain in chosen} | {None}
-    feature = code == "S2" and (
-        any(item.sent.suggests for item in items) or recipient.registrable_domain in at_engine
+    if expected is None and canary.kind == "url" and any(a.kind == "error_logging" for a in known):
+        # the site itself orders these reports about its own pages (W3C Network Error Logging)
+        expected = "visited_site"
+    identifiers = persistent.beside(
+        recipient_key(host, ip), {(item.sent.capture, item.sent.id) for item in items}
     )
+    explanation = next((adapter.feature for adapter in known if adapter.feature), None)
+    if code == "S2" and recipient.registrable_domain in {domain for _, domain in chosen}:
+        explanation = explanation or "search suggestions of the engine that was chosen"
     return Finding(
         id=_identity(code, host or ip, placing, canary, inferred=inferred),
         leak_type=code,
@@ -157,8 +170,8 @@ def _finding(
             placing.mode,
             placing.setting,
             expected=expected is not None,
-            feature=feature,
-            identified=False,
+            feature=explanation is not None and not identifiers,
+            identified=bool(identifiers),
         ),
         mode=placing.mode,
         setting=placing.setting,
@@ -168,8 +181,8 @@ def _finding(
         canary=None if inferred else canary.id,
         inferred=canary.value if inferred else None,
         granularity=min((item.sighting.match.granularity for item in items), key=SPECIFIC.index),
-        identifiers=(),
-        explanation="search suggestions" if feature else None,
+        identifiers=identifiers,
+        explanation=explanation,
         occurrences=tuple(_occurrence(item, experiment, canary) for item in items),
     )
 
@@ -213,7 +226,7 @@ def _occurrence(item: _Evidence, experiment: Experiment, canary: Canary) -> Occu
     sighting = item.sighting
     return Occurrence(
         time=rfc3339(item.sent.time),
-        mode_by=place(experiment, canary, item.sent.time).by,
+        mode_by=place(experiment, canary, item.sent.time, item.event_time).by,
         capture=item.sent.capture,
         transmission=item.sent.id,
         channel=sighting.channel,

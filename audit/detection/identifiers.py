@@ -23,6 +23,7 @@ KNOWN_ROLES = ("hardware_id", "account", "ad_id", "install_id", "identifier", "s
 # of one place at one recipient; what has more different values than this identifies nobody for long
 MAX_VALUES = 8
 MAX_PLACES = 20_000
+_INDEX = re.compile(r"\[[0-9]+\]")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/=_.:{}-]{8,160}")
 _TIME = re.compile(rb"1[0-9]{9}(?:[0-9]{3}|[0-9]{6})?(?:\.[0-9]+)?")
 _ADDRESS = re.compile(rb"(?i)[a-z][a-z0-9+.-]*:|(?:[a-z0-9-]+\.)+[a-z]{2,}$|.*/.*/")
@@ -90,7 +91,7 @@ class Companions:
 def _name(channel: str, path: str) -> str:
     """A place's name: the channel and the path, indexes left out, so that the same field of every event
     is one place."""
-    return f"{channel} {re.sub(r'\\[[0-9]+\\]', '[*]', path)}".strip()
+    return f"{channel} {_INDEX.sub('[*]', path)}".strip()
 
 
 def _tokens(channel: Channel) -> list[tuple[str, str]]:
@@ -104,7 +105,12 @@ def _tokens(channel: Channel) -> list[tuple[str, str]]:
 def _identifying(data: bytes) -> bool:
     """Whether a value could tell one device from all others: a token of enough entropy that is no time,
     address, version or plain word."""
-    if not _TOKEN.fullmatch(data) or _TIME.fullmatch(data) or _ADDRESS.match(data) or _VERSION.fullmatch(data):
+    if (
+        not _TOKEN.fullmatch(data)
+        or _TIME.fullmatch(data)
+        or _ADDRESS.match(data)
+        or _VERSION.fullmatch(data)
+    ):
         return False
     if not any(c in b"0123456789" for c in data):
         return False

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from audit.adapters import search_engines
+from audit.adapters import load, search_engines
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
 from audit.detection.origin import Sender, is_navigation, sender
+from audit.detection.roles import Told, event_time, roles
 from audit.detection.search import Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
 from audit.records import (
@@ -30,11 +31,15 @@ from audit.records import (
     WebSocketMessage,
 )
 
+# roles of fields that say something even where no value was looked for
+SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
+
 
 @dataclass(frozen=True)
 class Sent:
     """The facts about one transmission that assessment needs. `request` names it for people, without
-    its query. `suggests` is true at a search engine's suggestion endpoint."""
+    its query. `suggests` is true at a search engine's suggestion endpoint. `adapters` are the ids of
+    those that know the endpoint."""
 
     id: str
     capture: str
@@ -47,14 +52,17 @@ class Sent:
     navigation: bool
     suggests: bool
     sender: Sender
+    adapters: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One sighting in one transmission."""
+    """One sighting in one transmission. `event_time` is the time stamp of the event it stands in, where
+    an adapter knows it."""
 
     sent: Sent
     sighting: Sighting
+    event_time: float | None
 
 
 @dataclass
@@ -72,11 +80,17 @@ class Scan:
     capture: str
     records: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
+    told: list[tuple[Sent, Told]] = field(default_factory=list)
     keystrokes: list[tuple[Keystroke, Sent]] = field(default_factory=list)
     recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
     flows: list[Flow] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     limits: list[LimitHit] = field(default_factory=list)
+
+    def hit_recipients(self) -> set[tuple[str | None, str | None]]:
+        """The recipients that a looked-for value, or the beginning of one, went to."""
+        sent = [hit.sent for hit in self.hits] + [sent for _, sent in self.keystrokes]
+        return {recipient_key(one.host, one.ip) for one in sent}
 
 
 def recipient_key(host: str | None, ip: str | None) -> tuple[str | None, str | None]:
@@ -91,6 +105,7 @@ class Scanner:
         self.scan = Scan(capture)
         self._searcher = Searcher(needles)
         self._engines = search_engines()
+        self._adapters = load()
         self._order = 0
 
     def add(self, record: AnyRecord) -> None:
@@ -108,18 +123,26 @@ class Scanner:
 
     def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
         self._count(record)
-        result = self._searcher.search(channels(record))
+        parts = channels(record)
+        result = self._searcher.search(parts)
         self.scan.limits += [
             structs.replace(limit, capture=record.capture, transmission=record.id) for limit in result.limits
         ]
-        if not (result.sightings or result.typed):
+        adapters = self._adapters.recognise(record)
+        told = roles(parts, adapters)
+        signals = [field for field in told if field.role in SIGNALS]
+        if not (result.sightings or result.typed or signals):
             return
-        sent = self._sent(record)
-        self.scan.hits += [Hit(sent, sighting) for sighting in result.sightings]
+        sent = self._sent(record, tuple(adapter.id for adapter in adapters))
+        self.scan.hits += [
+            Hit(sent, sighting, event_time(told, sighting.channel, sighting.path, record.time))
+            for sighting in result.sightings
+        ]
         self.scan.keystrokes += [
             (Keystroke(record.time or 0.0, self._order, _place(sent, typed), typed), sent)
             for typed in result.typed
         ]
+        self.scan.told += [(sent, field) for field in signals]
 
     def _count(self, record: Transmission) -> None:
         traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
@@ -128,7 +151,7 @@ class Scanner:
         if not isinstance(record, Tls):
             traffic.sent.append((record.time, _size(record)))
 
-    def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> Sent:
+    def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
         request = ""
         navigation = suggests = False
         if isinstance(record, Http):
@@ -145,7 +168,7 @@ class Scanner:
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
             record.id, record.capture, str(record.__struct_config__.tag), record.time, self._order,
-            record.host, record.dst, request, navigation, suggests, sender(record),
+            record.host, record.dst, request, navigation, suggests, sender(record), adapters,
         )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def roles(channels: Iterable[Channel], adapters: tuple[Adapter, ...]) -> list[To
         for field in unfold(channel.data, channel.hints).fields:
             for adapter in adapters:
                 known = adapter.role_of(channel.name, field.path, field.layers)
-                if known is None:
+                if known is None or (field.opaque and (adapter.id, channel.name, field.path) in found):
                     continue
                 # a later field of the same place is the same value with one more layer taken off
                 found[adapter.id, channel.name, field.path] = Told(

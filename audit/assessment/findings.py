@@ -159,7 +159,9 @@ def _finding(
     identifiers = persistent.beside(
         recipient_key(host, ip), {(item.sent.capture, item.sent.id) for item in items}
     )
-    explanation = next((adapter.feature for adapter in known if adapter.feature), None)
+    explanation = None
+    if expected is None:
+        explanation = next((adapter.feature for adapter in known if adapter.feature), None)
     if code == "S2" and recipient.registrable_domain in {domain for _, domain in chosen}:
         explanation = explanation or "search suggestions of the engine that was chosen"
     return Finding(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from audit.sources.pcap.batch import I64, U8, U16, Bools
+from audit.sources.pcap.batch import I64, U8, U16
 
 IPV4, IPV6 = 0x0800, 0x86DD
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
@@ -273,8 +273,27 @@ def _skip(header: int, one: Callable[[bytes], tuple[int, int]]) -> Callable[[byt
     return network
 
 
-def _ethernet_one(packet: bytes) -> tuple[int, int]:
-    return _word(packet, 12), 14
+def _arcnet(packet: bytes) -> tuple[int, int]:
+    """ARCNET as Linux hands it over (RFC 1051, RFC 1201)."""
+    kind = packet[4]
+    if kind == 240:
+        return IPV4, 5
+    return (IPV4, 8) if kind == 212 and packet[5] != 0xFF else (0, 0)
+
+
+def _pktap(packet: bytes) -> tuple[int, int]:
+    """Apple's packet tap: a header that names the link type of what follows."""
+    size = int.from_bytes(packet[:4], "little")
+    inner = int.from_bytes(packet[8:12], "little")
+    if inner == 1:
+        return _word(packet, size + 12), size + 14
+    if inner in (12, 14, 101):
+        return {4: IPV4, 6: IPV6}.get(packet[size] >> 4, 0), size
+    return 0, size
+
+
+def _ipnet(packet: bytes) -> tuple[int, int]:
+    return {2: IPV4, 26: IPV6}.get(packet[1], 0), 24
 
 
 _HEAD = 512
@@ -297,13 +316,17 @@ LINKS: dict[int, Callable[[U8, I64, I64], Network]] = {
     113: _typed(16, 14),
     119: _each(_prism, _HEAD),
     127: _each(_radiotap, _HEAD),
-    129: _each(_skip(0, _llc), 16),
+    129: _each(_arcnet, 16),
+    149: _each(_pktap, _HEAD),
     166: _each(_ppp, 8),
     192: _each(_ppi, _HEAD),
     204: _each(_ppp_direction, 8),
+    226: _each(_ipnet, 32),
     228: _fixed(IPV4),
     229: _fixed(IPV6),
     239: _each(_nflog, _HEAD),
+    242: _typed(44, 40),
+    258: _each(_pktap, _HEAD),
     276: _typed(20, 0),
 }
 
@@ -312,8 +335,3 @@ def network_of(link: int, data: U8, at: I64, end: I64) -> Network | None:
     """EtherType and position of the network header of packets of this link type; None: unknown type."""
     one = LINKS.get(link)
     return None if one is None else one(data, at, end)
-
-
-def inside(at: I64, end: I64, size: int) -> Bools:
-    """Which of these headers were captured in full."""
-    return np.asarray(at + size <= end)

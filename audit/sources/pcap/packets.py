@@ -21,8 +21,9 @@ WHOLE, FIRST, LATER = 0, 1, 2  # of a datagram: all of it, its first fragment, a
 _MAX_DEPTH = 4
 _EXTENSIONS = (0, 43, 51, 60, 135, 139, 140)
 _FRAGMENT = 44
+_AUTHENTICATED = 51
 _MAX_EXTENSIONS = 8
-_MAPPED = np.uint64(0xFFFF << 32)
+IPV4_HIGH = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # the upper half of every IPv4 address; no IPv6 host has it
 
 _IP4 = np.dtype([("vihl", "u1"), ("tos", "u1"), ("length", ">u2"), ("id", ">u2"), ("fragment", ">u2"),
                  ("ttl", "u1"), ("proto", "u1"), ("sum", ">u2"), ("src", ">u4"), ("dst", ">u4")])  # fmt: skip
@@ -35,7 +36,7 @@ _UDP = np.dtype([("sport", ">u2"), ("dport", ">u2"), ("length", ">u2"), ("sum", 
 
 @dataclass(slots=True)
 class Packets:
-    """Columns of packets in the order of the file. IPv4 addresses are IPv4-mapped (`hi` 0).
+    """Columns of packets in the order of the file. IPv4 addresses have `IPV4_HIGH` as their upper half.
 
     `size` counts IP bytes on the wire; `payload` is where the transport payload begins in `data`,
     `carried` how much of it was captured, `sent` how much there was. `part` and `ident` tell of
@@ -65,21 +66,24 @@ class Packets:
 
     def take(self, rows: I64) -> Packets:
         """These rows, copied."""
-        return Packets(*(getattr(self, column.name)[rows] for column in fields(self)))
+        return Packets(*(getattr(self, name)[rows] for name in _COLUMNS))
 
     def put(self, rows: I64, other: Packets) -> None:
         """Overwrite these rows by those of `other`."""
-        for column in fields(self):
-            getattr(self, column.name)[rows] = getattr(other, column.name)
+        for name in _COLUMNS:
+            getattr(self, name)[rows] = getattr(other, name)
 
     def __len__(self) -> int:
         return len(self.number)
 
 
+_TYPES = {"I64": np.int64, "U64": np.uint64, "U8": np.uint8, "U16": np.uint16}
+_COLUMNS = {column.name: np.dtype(_TYPES[str(column.type)]) for column in fields(Packets)}
+
+
 def empty(count: int) -> Packets:
     """`count` rows of zeros."""
-    types = {"I64": np.int64, "U64": np.uint64, "U8": np.uint8, "U16": np.uint16}
-    return Packets(*(np.zeros(count, dtype=types[str(column.type)]) for column in fields(Packets)))
+    return Packets(*(np.zeros(count, dtype=kind) for kind in _COLUMNS.values()))
 
 
 def joined(tables: list[Packets]) -> Packets:
@@ -87,7 +91,7 @@ def joined(tables: list[Packets]) -> Packets:
     if len(tables) == 1:
         return tables[0]
     return Packets(
-        *(np.concatenate([getattr(table, column.name) for table in tables]) for column in fields(Packets))
+        *(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS)
     )
 
 
@@ -170,22 +174,18 @@ def _rows(data: U8, at: I64, kind: np.dtype) -> np.ndarray:  # type: ignore[type
     return np.ndarray(shape, dtype=kind, buffer=data, strides=(1,))[at]  # type: ignore[no-any-return]
 
 
-def _blank(count: int) -> Packets:
-    """Rows whose constant columns share their zeros where they can."""
-    return empty(count)
-
-
 def _ip4(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def]
     header = _rows(data, at, _IP4)
-    packets = _blank(len(at))
+    packets = empty(len(at))
     size = (header["vihl"] & 15).astype(np.int64) * 4
     length = header["length"].astype(np.int64)
     bad = length < size
     if bad.any():  # 0 when the network card cuts segments later
         length = np.where(bad, wire - at, length)
     packets.size = length
-    packets.src_lo = header["src"].astype(np.uint64) | _MAPPED
-    packets.dst_lo = header["dst"].astype(np.uint64) | _MAPPED
+    packets.src_hi[:] = packets.dst_hi[:] = IPV4_HIGH
+    packets.src_lo = header["src"].astype(np.uint64)
+    packets.dst_lo = header["dst"].astype(np.uint64)
     fragment = header["fragment"].astype(np.int64)
     offset = (fragment & 0x1FFF) << 3
     more = (fragment & 0x2000) != 0
@@ -197,12 +197,17 @@ def _ip4(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def
         packets.offset = offset
     good = (header["vihl"] >> 4 == 4) & (size >= 20) & (at + 20 <= end)
     packets.valid = good.astype(np.uint8)
-    return packets, header["proto"].copy(), at + size, np.minimum(at + length, end), at + length
+    proto, l4, stop = header["proto"].copy(), at + size, np.minimum(at + length, end)
+    sealed = np.flatnonzero((proto == _AUTHENTICATED) & (l4 + 12 <= stop) & (packets.part != LATER))
+    if len(sealed):
+        proto[sealed] = data[l4[sealed]]
+        l4[sealed] += (data[l4[sealed] + 1].astype(np.int64) + 2) * 4
+    return packets, proto, l4, stop, at + length
 
 
 def _ip6(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def]
     header = _rows(data, at, _IP6)
-    packets = _blank(len(at))
+    packets = empty(len(at))
     length = header["length"].astype(np.int64) + 40
     if (length == 40).any():  # a jumbogram, or the card's work left to do
         length = np.where(length == 40, np.maximum(wire - at, 40), length)
@@ -236,7 +241,7 @@ def _extensions(data: U8, packets: Packets, proto: U8, l4: I64, stop: I64) -> No
             packets.ident[mine] = sum(
                 data[place + 4 + byte].astype(np.int64) << (24 - 8 * byte) for byte in range(4)
             )
-        l4[rows] = here + np.where(cut, 8, np.where(kind == 51, (size + 2) * 4, (size + 1) * 8))
+        l4[rows] = here + np.where(cut, 8, np.where(kind == _AUTHENTICATED, (size + 2) * 4, (size + 1) * 8))
         proto[rows] = following
         rows = rows[np.isin(following, (*_EXTENSIONS, _FRAGMENT)) & (packets.part[rows] != LATER)]
 

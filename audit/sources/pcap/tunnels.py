@@ -1,7 +1,7 @@
 """Tunnels: where the inner packet of an encapsulated one begins.
 
 GRE (RFC 2784, 2890, PPTP's RFC 2637, ERSPAN), IP in IP (2003), 6in4 (4213), Teredo (4380), VXLAN (7348), Geneve (8926),
-GTP-U (3GPP TS 29.281), MPLS in IP and UDP (4023, 7510), EtherIP (3378), L2TP is not opened. An inner header
+GTP-U (3GPP TS 29.281), MPLS in IP and UDP (4023, 7510), EtherIP (3378), L2TP (2661), PIM registers (7761). An inner header
 is only believed if its version and lengths fit.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 from audit.sources.pcap.batch import I64, U8, U16
 from audit.sources.pcap.link import IPV4, IPV6, ethernet, ethertype, mpls
 
-_PORTS = (2152, 3544, 4341, 4789, 6081, 6635, 8472)
-_PROTOCOLS = (4, 41, 47, 97, 137)
+_PORTS = (1701, 2152, 3544, 4341, 4789, 4790, 6081, 6635, 8472)
+_SOURCE_PORTS = (1701, 2152, 3544)
+_PROTOCOLS = (4, 41, 47, 97, 103, 137)
 _ETHERNET, _ERSPAN2, _ERSPAN3, _PPP = 0x6558, 0x88BE, 0x22EB, 0x880B
 _Found = tuple[int, int]
 _NONE: _Found = (0, 0)
@@ -26,7 +27,7 @@ def inner_headers(
 ) -> tuple[I64, U16, I64, I64]:
     """Rows that carry a packet of their own: EtherType, position and end of the inner header."""
     candidate = np.isin(proto, _PROTOCOLS)
-    candidate |= (proto == 17) & (np.isin(dport, _PORTS) | (sport == 3544) | (sport == 2152))
+    candidate |= (proto == 17) & (np.isin(dport, _PORTS) | np.isin(sport, _SOURCE_PORTS))
     candidate &= (part == 0) & (carried > 8)
     rows, kinds, places, ends = [], [], [], []
     for row in np.flatnonzero(candidate).tolist():
@@ -138,18 +139,35 @@ def _teredo(data: U8, at: int, end: int) -> _Found:
     return (IPV6, at) if at < end and int(data[at]) >> 4 == 6 else _NONE
 
 
+def _l2tp(data: U8, at: int, end: int) -> _Found:
+    flags = int(data[at]) << 8 | int(data[at + 1])
+    if flags & 0x8000 or flags & 15 != 2:
+        return _NONE
+    at += 6 + (2 if flags & 0x4000 else 0) + (4 if flags & 0x0800 else 0)
+    if flags & 0x0200:
+        at += 2 + (int(data[at]) << 8 | int(data[at + 1]))
+    return _ppp(data, at, end) if at + 4 < end else _NONE
+
+
+def _pim(data: U8, at: int, end: int) -> _Found:
+    return _by_nibble(data, at + 8, end) if int(data[at]) == 0x21 else _NONE
+
+
 _BY_PROTOCOL: dict[int, Callable[[U8, int, int], _Found]] = {
     4: _by_nibble,
     41: _by_nibble,
     47: _gre,
     97: lambda data, at, end: _of_type(data, _ETHERNET, at + 2, end),
+    103: _pim,
     137: lambda data, at, end: mpls(data, at, end),
 }
 _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
+    1701: _l2tp,
     2152: _gtp,
     3544: _teredo,
     4341: lambda data, at, end: _by_nibble(data, at + 8, end),
     4789: _vxlan,
+    4790: _vxlan,
     6081: _geneve,
     6635: lambda data, at, end: mpls(data, at, end),
     8472: _vxlan,

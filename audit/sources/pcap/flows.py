@@ -1,0 +1,324 @@
+"""Flows: packets grouped by their two endpoints and counted in both directions.
+
+One sort groups the packets of a batch; keys are then compared exactly. A flow ends when its endpoints are
+silent for longer than `IDLE`, or when a new connection is opened between them (a SYN with another initial
+sequence number). Nothing depends on where a batch ends.
+
+Which side is the device's: an address the experiment names; else the sender, if the receiver is a
+multicast or broadcast address; else the only private one of two addresses; else the side that opened the
+connection, the one with the higher port where a well-known port faces another, or the first to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.sources.pcap import addresses
+from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Bools
+from audit.sources.pcap.packets import TCP, Packets
+
+_SECOND = 1_000_000_000
+IDLE_TCP = 7_440 * _SECOND  # RFC 5382: no NAT may forget a connection earlier
+IDLE = 300 * _SECOND  # RFC 4787's recommendation
+_SYN, _ACK = 0x02, 0x10
+_INDEX_BITS = 21
+_COLUMNS: dict[str, type] = {
+    "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
+    "first_number": np.int64, "first": np.int64, "last": np.int64, "isn": np.int64, "device_a": np.uint8,
+    "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
+    "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
+    "tried": np.int64,
+}  # fmt: skip
+
+
+class Grouped(NamedTuple):
+    """Packets of a batch by flow: `order` sorts them by (flow, packet), `starts` says where each flow
+    begins in that order, `rows` which row of the table it is; `ab` (in order) whether a packet went from
+    endpoint a to endpoint b."""
+
+    order: I64
+    starts: I64
+    rows: I64
+    ab: Bools
+
+
+class FlowTable:
+    """All flows seen so far, one row each; columns are attributes (see `_COLUMNS`).
+
+    `ports` is port a << 32 | port b << 16 | protocol."""
+
+    def __init__(self, device: Collection[str] = ()) -> None:
+        self._capacity = 1024
+        self.count = 0
+        for name, kind in _COLUMNS.items():
+            setattr(self, name, np.zeros(self._capacity, dtype=kind))
+        self._hashes: U64 = np.zeros(0, dtype=np.uint64)  # of the open flows, ascending
+        self._rows: I64 = np.zeros(0, dtype=np.int64)
+        self._clashes: dict[tuple[int, ...], int] = {}
+        self._device = [pair for address in device if (pair := addresses.halves(address)) is not None]
+
+    a_hi: U64
+    a_lo: U64
+    b_hi: U64
+    b_lo: U64
+    ports: U64
+    first_number: I64
+    first: I64
+    last: I64
+    isn: I64
+    device_a: U8
+    opener_a: U8
+    packets_ab: I64
+    packets_ba: I64
+    bytes_ab: I64
+    bytes_ba: I64
+    payload_ab: I64
+    payload_ba: I64
+    stage: U8
+    tried: I64
+
+    def add(self, packets: Packets, counted: Bools | None = None) -> Grouped:
+        """Count these packets; `counted` leaves out those that were counted in another shape."""
+        swap = _greater(packets)
+        a_hi, b_hi = _pair(packets.src_hi, packets.dst_hi, swap)
+        a_lo, b_lo = _pair(packets.src_lo, packets.dst_lo, swap)
+        sport, dport = packets.sport.astype(np.uint64), packets.dport.astype(np.uint64)
+        a_port, b_port = _pair(sport, dport, swap)
+        ports = a_port << np.uint64(32) | b_port << np.uint64(16) | packets.proto.astype(np.uint64)
+        keys = (a_hi, a_lo, b_hi, b_lo, ports)
+        hashes = _hash(keys)
+        order, begins = _sorted(hashes, keys)
+        starts = np.flatnonzero(begins)
+        rows = self._lookup(hashes[order[starts]], [column[order[starts]] for column in keys])
+        time, flags = packets.time[order], packets.flags[order]
+        tcp = packets.proto[order] == TCP
+        isn = np.where(flags & _ACK, packets.ack[order] - 1, packets.seq[order]) & 0xFFFFFFFF
+        syn = tcp & (flags & _SYN != 0)
+        splits = self._splits(begins, starts, rows, time, tcp, syn, flags, isn)
+        if splits.any():
+            group = np.cumsum(begins) - 1
+            begins = begins | splits
+            all_starts = np.flatnonzero(begins)
+            rows = np.where(splits[all_starts] | ~_member(all_starts, starts), -1, rows[group[all_starts]])
+            starts = all_starts
+        ab = ~swap[order]
+        self._create(rows, packets, order, starts, keys, hashes, ab, syn, flags)
+        if len(order):
+            self._count(rows, packets, order, starts, ab, counted)
+            self._remember(rows, starts, time, syn, isn)
+        return Grouped(order, starts, rows, ab)
+
+    def _splits(
+        self, begins: Bools, starts: I64, rows: I64, time: I64, tcp: Bools, syn: Bools, flags: U8, isn: I64
+    ) -> Bools:
+        """Where a new flow begins between known endpoints."""
+        count = len(time)
+        splits = np.zeros(count, dtype=np.bool_)
+        if not count:
+            return splits
+        known = rows >= 0
+        before = np.empty(count, dtype=np.int64)
+        before[1:] = time[:-1]
+        before[starts] = np.where(known, self.last[rows], NO_TIME)
+        timed = (before != NO_TIME) & (time != NO_TIME)
+        idle = np.where(tcp, IDLE_TCP, IDLE)
+        splits |= timed & (time - np.where(timed, before, time) > idle)
+        opening = np.flatnonzero(syn & (flags & _ACK == 0))
+        fresh = np.zeros(count, dtype=np.bool_)
+        fresh[starts[~known]] = True
+        opening = opening[~fresh[opening]]
+        if len(opening):
+            group = np.cumsum(begins) - 1
+            position = np.where(syn, np.arange(count), -1)
+            latest = np.maximum.accumulate(position)
+            previous = np.where(opening > 0, latest[opening - 1], -1)
+            inside = previous >= starts[group[opening]]
+            row = rows[group[opening]]
+            carried = np.where(row >= 0, self.isn[row], -1)
+            last_isn = np.where(inside, isn[previous], carried)
+            splits[opening[last_isn != isn[opening]]] = True
+        return splits
+
+    def _create(
+        self, rows: I64, packets: Packets, order: I64, starts: I64, keys: tuple[U64, ...], hashes: U64,
+        ab: Bools, syn: Bools, flags: U8,
+    ) -> None:  # fmt: skip
+        """Make rows for the flows that have none (`rows` is changed in place)."""
+        fresh = np.flatnonzero(rows < 0)
+        if not len(fresh):
+            return
+        new = np.arange(self.count, self.count + len(fresh))
+        rows[fresh] = new
+        self.count += len(fresh)
+        self._reserve()
+        at = starts[fresh]
+        firsts = order[at]
+        for name, column in zip(("a_hi", "a_lo", "b_hi", "b_lo", "ports"), keys, strict=True):
+            getattr(self, name)[new] = column[firsts]
+        self.first_number[new] = packets.number[firsts]
+        self.first[new] = packets.time[firsts]
+        self.last[new] = packets.time[firsts]
+        self.isn[new] = -1
+        answered = syn[at] & (flags[at] & _ACK != 0)
+        opened = syn[at] & ~answered
+        by_a = np.where(answered, ~ab[at], ab[at])
+        port_a, port_b = self.ports[new] >> np.uint64(32), self.ports[new] >> np.uint64(16) & np.uint64(0xFFFF)
+        served = ((port_a < 1024) != (port_b < 1024)) & ~opened & ~answered
+        by_a = np.where(served, port_b < 1024, by_a)
+        self.opener_a[new] = by_a
+        self.device_a[new] = self._device_side(new, by_a, ab[at])
+        self._index(hashes[firsts], new)
+
+    def _device_side(self, new: I64, opener_a: Bools, first_ab: Bools) -> Bools:
+        a_hi, a_lo, b_hi, b_lo = self.a_hi[new], self.a_lo[new], self.b_hi[new], self.b_lo[new]
+        private_a, private_b = addresses.private(a_hi, a_lo), addresses.private(b_hi, b_lo)
+        many_a, many_b = addresses.many(a_hi, a_lo), addresses.many(b_hi, b_lo)
+        side = np.where(private_a != private_b, private_a, opener_a)
+        side = np.where(many_a != many_b, many_b, side)
+        if self._device:
+            named_a = np.zeros(len(new), dtype=np.bool_)
+            named_b = np.zeros(len(new), dtype=np.bool_)
+            for high, low in self._device:
+                named_a |= (a_hi == np.uint64(high)) & (a_lo == np.uint64(low))
+                named_b |= (b_hi == np.uint64(high)) & (b_lo == np.uint64(low))
+            side = np.where(named_a != named_b, named_a, side)
+        return side
+
+    def _count(
+        self, rows: I64, packets: Packets, order: I64, starts: I64, ab: Bools, counted: Bools | None
+    ) -> None:
+        one = np.ones(len(order), dtype=np.int64) if counted is None else counted[order].astype(np.int64)
+        size, sent = packets.size[order] * one, packets.sent[order] * one
+        # a row occurs twice when a flow ended and another began: ufunc.at, not plain indexing
+        for name, values in (("packets", one), ("bytes", size), ("payload", sent)):
+            forth = np.add.reduceat(np.where(ab, values, 0), starts)
+            both = np.add.reduceat(values, starts)
+            getattr(self, name + "_ab")[rows] += forth
+            getattr(self, name + "_ba")[rows] += both - forth
+
+    def _remember(self, rows: I64, starts: I64, time: I64, syn: Bools, isn: I64) -> None:
+        self.first[rows] = np.minimum(self.first[rows], np.minimum.reduceat(time, starts))
+        self.last[rows] = np.maximum(self.last[rows], np.maximum.reduceat(time, starts))
+        if syn.any():
+            position = np.where(syn, np.arange(len(syn)), -1)
+            latest = np.maximum.reduceat(position, starts)
+            have = latest >= 0
+            self.isn[rows[have]] = isn[latest[have]]
+
+    def _lookup(self, hashes: U64, keys: list[U64]) -> I64:
+        """The open flow of each key, -1 where there is none."""
+        rows = np.full(len(hashes), -1, dtype=np.int64)
+        if not len(self._hashes):
+            return rows
+        place = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        same = self._hashes[place] == hashes
+        found = self._rows[place]
+        exact = same.copy()
+        for name, column in zip(("a_hi", "a_lo", "b_hi", "b_lo", "ports"), keys, strict=True):
+            exact &= getattr(self, name)[found] == column
+        rows[exact] = found[exact]
+        for index in np.flatnonzero(same & ~exact).tolist():
+            rows[index] = self._clashes.get(tuple(int(column[index]) for column in keys), -1)
+        return rows
+
+    def _index(self, hashes: U64, rows: I64) -> None:
+        """Make these rows the open flows of their keys; the latest of one key wins."""
+        by_hash = np.lexsort((rows, hashes))
+        hashes, rows = hashes[by_hash], rows[by_hash]
+        fresh_hashes, fresh_rows = [], []
+        last = np.append(hashes[1:] != hashes[:-1], True)
+        # keys that share a hash are told apart in `_clashes`
+        for index in np.flatnonzero(~last).tolist():
+            self._clash(int(rows[index]))
+        hashes, rows, shared = hashes[last], rows[last], np.append(False, ~last)[:-1][last]
+        for index in np.flatnonzero(shared).tolist():
+            self._clash(int(rows[index]))
+        if len(self._hashes):
+            place = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+            same = self._hashes[place] == hashes
+            for index in np.flatnonzero(same).tolist():
+                old, new = int(self._rows[place[index]]), int(rows[index])
+                if self._key(old) == self._key(new):
+                    self._rows[place[index]] = new
+                else:
+                    self._clash(new)
+            hashes, rows = hashes[~same], rows[~same]
+        fresh_hashes, fresh_rows = hashes, rows
+        if len(fresh_hashes):
+            place = np.searchsorted(self._hashes, fresh_hashes)
+            self._hashes = np.insert(self._hashes, place, fresh_hashes)
+            self._rows = np.insert(self._rows, place, fresh_rows)
+
+    def _clash(self, row: int) -> None:
+        self._clashes[self._key(row)] = row
+
+    def _key(self, row: int) -> tuple[int, ...]:
+        return (int(self.a_hi[row]), int(self.a_lo[row]), int(self.b_hi[row]), int(self.b_lo[row]),
+                int(self.ports[row]))  # fmt: skip
+
+    def _reserve(self) -> None:
+        if self.count <= self._capacity:
+            return
+        self._capacity = max(self.count, self._capacity * 2)
+        for name, kind in _COLUMNS.items():
+            column = np.zeros(self._capacity, dtype=kind)
+            old = getattr(self, name)
+            column[: len(old)] = old
+            setattr(self, name, column)
+
+
+def _greater(packets: Packets) -> Bools:
+    """Whether the source endpoint comes after the destination endpoint."""
+    high_same = packets.src_hi == packets.dst_hi
+    low_same = packets.src_lo == packets.dst_lo
+    by_low = np.where(low_same, packets.sport > packets.dport, packets.src_lo > packets.dst_lo)
+    if high_same.all():
+        return by_low
+    return np.where(high_same, by_low, packets.src_hi > packets.dst_hi)
+
+
+def _pair(source: U64, destination: U64, swap: Bools) -> tuple[U64, U64]:
+    return np.where(swap, destination, source), np.where(swap, source, destination)
+
+
+def _hash(keys: tuple[U64, ...]) -> U64:
+    mixed = np.zeros(len(keys[0]), dtype=np.uint64)
+    for column in keys:
+        mixed ^= column
+        mixed *= np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+def _sorted(hashes: U64, keys: tuple[U64, ...]) -> tuple[I64, Bools]:
+    """An order by (key, index) and where in it a new key begins."""
+    count = len(hashes)
+    begins = np.ones(count, dtype=np.bool_)
+    if count >> _INDEX_BITS:
+        order = np.lexsort((np.arange(count), *keys))
+    else:
+        mask = np.uint64((1 << _INDEX_BITS) - 1)
+        words = np.sort((hashes & ~mask) | np.arange(count, dtype=np.uint64))
+        order = (words & mask).astype(np.int64)
+        begins[1:] = words[1:] & ~mask != words[:-1] & ~mask
+        if not (_changes(keys, order)[1:] & ~begins[1:]).any():
+            return order, begins
+        order = np.lexsort((np.arange(count), *keys))  # two keys share 43 bits of hash
+    begins[1:] = _changes(keys, order)[1:]
+    return order, begins
+
+
+def _changes(keys: tuple[U64, ...], order: I64) -> Bools:
+    changed = np.zeros(len(order), dtype=np.bool_)
+    for column in keys:
+        column = column[order]
+        changed[1:] |= column[1:] != column[:-1]
+    return changed
+
+
+def _member(values: I64, among: I64) -> Bools:
+    place = np.minimum(np.searchsorted(among, values), len(among) - 1)
+    return np.asarray(among[place] == values)

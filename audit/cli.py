@@ -283,7 +283,7 @@ def _given(values: tuple[str, ...]) -> Iterator[Canary]:
 def _kind_of(value: str) -> CanaryKind:
     address = parse_address(value)
     named = address is not None and "." in address.host and " " not in value.strip()
-    return "url" if named and ("://" in value or "/" in value or value.count(".") >= 1) else "term"
+    return "url" if named and ("://" in value or "/" in value or value.count(".") >= 1) else "text"
 
 
 def _kinds(text: str | None) -> set[str] | None:

@@ -146,9 +146,10 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...]) -> _Scanned:
         scanner.add(
             Gap(capture=capture.name, reason="unsupported", offset=refusal.offset, detail=refusal.problem)
         )
-    counts = dict(sorted(scanner.scan.records.items()))
+    scan = scanner.finished()
+    counts = dict(sorted(scan.records.items()))
     summary = CaptureSummary(name=capture.name, format=known, sha256=_sha256(capture.path), records=counts)
-    return _Scanned(summary, scanner.scan, refused)
+    return _Scanned(summary, scan, refused)
 
 
 def _accompany(capture: Capture, recipients: frozenset[Key]) -> Companions:

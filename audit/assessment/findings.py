@@ -101,10 +101,16 @@ def _evidence(scans: list[Scan], canaries: dict[str, Canary], needles: Needles) 
             in_sequence = typed.pop(where, None) is not None
             canary = canaries[match.canary]
             is_typed = in_sequence or (hit.sent.suggests and canary.kind in ("term", "text"))
-            code = leak_type(canary, match.granularity, match.form, hit.sighting.channel, is_typed)
+            channel = "dns" if _asks_for_names(hit.sent) else hit.sighting.channel
+            code = leak_type(canary, match.granularity, match.form, channel, is_typed)
             found.append(_Evidence(hit.sent, hit.sighting, code, hit.event_time))
     found += [_Evidence(sent, sighting, "S2") for _, sighting, sent in typed.values()]
     return found
+
+
+def _asks_for_names(sent: Sent) -> bool:
+    """Whether the request is a name look-up over HTTPS (RFC 8484): listed apart like any look-up."""
+    return any(load()[adapter].kind == "doh" for adapter in sent.adapters)
 
 
 def _where(sent: Sent, canary: str, channel: str, path: str) -> tuple[str, str, str, str, str]:

@@ -99,6 +99,7 @@ class _Needle(NamedTuple):
     text: bytes
     address: Address | None
     part: Literal["", "path", "query"] = ""
+    alone: bool = False
 
 
 class Needles:
@@ -232,7 +233,17 @@ def _plain(canary: Canary) -> Iterator[_Needle]:
             return
     forms = _identifier_forms(canary.value) if canary.kind == "identifier" else _text_forms(canary.value)
     for form in sorted(forms):
-        yield _Needle(canary.id, "term", form, None)
+        yield _Needle(
+            canary.id, "term", form, None, alone=canary.kind == "term" and _plain_word(canary.value)
+        )
+
+
+def _plain_word(value: str) -> bool:
+    """Whether a search term is so short and plain that it stands in other text by chance: it counts only
+    where it is the whole value of a field."""
+    if value.isascii():
+        return len(value) < 8 and value.isalpha()
+    return len(value) < 4
 
 
 def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
@@ -241,8 +252,9 @@ def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
         hosts.add(address.host.encode("idna").decode())
     with contextlib.suppress(UnicodeError):
         hosts.add(address.host.encode("ascii").decode("idna"))
-    for host in sorted(hosts):
-        yield _Needle(canary, "host", host.encode().lower(), address)
+    # ASCII is folded in the data, other letters are searched for in both cases
+    for host in sorted({form.encode().lower() for name in hosts for form in (name, name.upper())}):
+        yield _Needle(canary, "host", host, address)
     domain = address.registrable_domain
     if domain and domain not in hosts:
         yield _Needle(canary, "registrable_domain", domain.encode(), address)
@@ -325,6 +337,8 @@ def _bounded(low: bytes, start: int, end: int, letters: frozenset[int]) -> bool:
 
 def _grow(needle: _Needle, low: bytes, start: int, end: int) -> Match | None:
     address = needle.address
+    if needle.alone and (start or end < len(low)):
+        return None
     if address is None or needle.part:
         if not _bounded(low, start, end, _ALNUM):
             return None

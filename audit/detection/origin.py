@@ -1,8 +1,9 @@
 """Who sent a request: the page, the browser or app itself, the system, or unknown, and why we say so.
 
 What a client declares of itself is taken at its word, and the word is given as evidence: Fetch Metadata
-(W3C, Sec-Fetch-*), Origin and Referer (RFC 9110), User-Agent, and a HAR's initiator. A request that
-declares nothing stays unknown.
+(W3C, Sec-Fetch-*), Origin and Referer (RFC 9110), X-Requested-With (Android's WebView), User-Agent, and a
+HAR's initiator. Of a request that declares nothing, its connection may tell: who else used it, and whether
+its TLS fingerprint (JA4) is that of the browser. What nothing tells stays unknown.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
 _SYSTEM_AGENT = re.compile(
     rb"(?i)^(?:dalvik|android|googleapis|cfnetwork|darwin|microsoft-delivery|windows-update)"
 )
+_PACKAGE = re.compile(rb"[A-Za-z][\w]*(?:\.[\w]+)+")
 _LIBRARY_AGENT = re.compile(
     rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b"
 )
@@ -63,14 +65,19 @@ def sender(record: AnyRecord) -> Sender:
 def _http(request: Http) -> Sender:
     headers = headers_of(request)
     site = headers.get(b"sec-fetch-site")
+    app = headers.get(b"x-requested-with", b"")
     if is_navigation(request):
         return Sender("page", "a document navigation")
+    if _PACKAGE.fullmatch(app) and site != b"none":
+        return Sender("page", f"X-Requested-With: a page inside the app {app.decode()[:100]}")
     if site == b"none":
         return Sender("browser", "Sec-Fetch-Site: none, so no page asked for it")
     if site in (b"same-origin", b"same-site", b"cross-site"):
         return Sender("page", f"Sec-Fetch-Site: {site.decode()}, so a page asked for it")
     if request.initiator and "://" in request.initiator:
         return Sender("page", "the recording names the page or script that started it")
+    if b"origin" in headers and headers[b"origin"] != b"null":
+        return Sender("page", "it carries an Origin")
     if b"referer" in headers:
         return Sender("page", "it carries a Referer")
     agent = headers.get(b"user-agent", b"")
@@ -79,3 +86,40 @@ def _http(request: Http) -> Sender:
     if _LIBRARY_AGENT.match(agent):
         return Sender("browser", "the User-Agent of an app's own HTTP library")
     return Sender("unknown", "it declares no sender")
+
+
+class Connections:
+    """What the connections of one capture tell about requests that declare no sender."""
+
+    def __init__(self) -> None:
+        self._senders: dict[str, set[Origin]] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._browser: set[str] = set()
+
+    def add(self, record: AnyRecord) -> None:
+        """Takes note of one record."""
+        if record.flow is None:
+            return
+        if isinstance(record, Tls) and record.ja4:
+            self._fingerprints[record.flow] = record.ja4
+        elif isinstance(record, Http) and record.direction == "up":
+            origin = _http(record).origin
+            if origin != "unknown":
+                self._senders.setdefault(record.flow, set()).add(origin)
+            if is_navigation(record):
+                self._browser.add(record.flow)
+
+    def sender(self, flow: str | None) -> Sender | None:
+        """Who used this connection, if it or its fingerprint tells; ask when all records are added."""
+        if flow is None:
+            return None
+        senders = self._senders.get(flow, set())
+        if senders and senders <= {"page", "browser"}:
+            return Sender("browser", "it shares its connection with requests of the browser and its pages")
+        browser = {self._fingerprints[f] for f in self._browser if f in self._fingerprints}
+        mine = self._fingerprints.get(flow)
+        if mine and browser:
+            if mine in browser:
+                return Sender("browser", "the TLS fingerprint (JA4) of the browser")
+            return Sender("system", "another TLS fingerprint (JA4) than the browser's")
+        return None

@@ -7,14 +7,14 @@ a leak: that needs the phases, the other captures and the recipients, and is ass
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msgspec import structs
 
 from audit.adapters import load, search_engines
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
-from audit.detection.origin import Sender, is_navigation, sender
+from audit.detection.origin import Connections, Sender, is_navigation, sender
 from audit.detection.roles import Told, event_time, roles
 from audit.detection.search import Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
@@ -43,6 +43,7 @@ class Sent:
 
     id: str
     capture: str
+    flow: str | None
     kind: str
     time: float | None
     order: int
@@ -106,11 +107,13 @@ class Scanner:
         self._searcher = Searcher(needles)
         self._engines = search_engines()
         self._adapters = load()
+        self._connections = Connections()
         self._order = 0
 
     def add(self, record: AnyRecord) -> None:
         """Searches and counts one record."""
         self._order += 1
+        self._connections.add(record)
         self.scan.records[record.__struct_config__.tag] += 1  # type: ignore[index]
         match record:
             case Flow():
@@ -120,6 +123,20 @@ class Scanner:
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)
+
+    def finished(self) -> Scan:
+        """The scan, once all records were added: what the connections tell about senders is known now."""
+        scan = self.scan
+        scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
+        scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]
+        scan.told = [(self._told(sent), told) for sent, told in scan.told]
+        return scan
+
+    def _told(self, sent: Sent) -> Sent:
+        if sent.sender.origin != "unknown":
+            return sent
+        sender = self._connections.sender(sent.flow)
+        return replace(sent, sender=sender) if sender else sent
 
     def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
         self._count(record)
@@ -167,7 +184,7 @@ class Scanner:
         elif isinstance(record, Message):
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
-            record.id, record.capture, str(record.__struct_config__.tag), record.time, self._order,
+            record.id, record.capture, record.flow, str(record.__struct_config__.tag), record.time, self._order,
             record.host, record.dst, request, navigation, suggests, sender(record), adapters,
         )  # fmt: skip
 

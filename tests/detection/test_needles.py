@@ -150,3 +150,14 @@ def test_no_address_is_too_odd(text: str) -> None:
 def test_a_value_between_other_bytes_is_found_unless_glued_to_a_word(before: bytes, after: bytes) -> None:
     matches = NEEDLES.find(before + b' "marble otter zx4q8" ' + after)
     assert ("t", len(before) + 2) in [(m.canary, m.offset) for m in matches]
+
+
+def test_a_short_plain_word_counts_only_as_a_whole_value() -> None:
+    needles = Needles([Canary(id="w", kind="term", value="otter")])
+    assert found("Otter", needles) == [("w", "term")]
+    assert found("the otter swims", needles) == []
+
+
+def test_a_host_in_other_letters_is_found_in_both_cases() -> None:
+    needles = Needles([Canary(id="c", kind="url", value="https://bücher-zx4.example/regal/7")])
+    assert found("BÜCHER-ZX4.EXAMPLE", needles) == [("c", "host")]

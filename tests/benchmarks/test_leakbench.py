@@ -12,7 +12,7 @@ import random
 import pytest
 
 from tests.benchmarks.leakbench import benign, cases, lzstring, recall, values
-from tests.benchmarks.leakbench.codings import CODINGS
+from tests.benchmarks.leakbench.codings import CODINGS, Coding
 from tests.benchmarks.leakbench.hashes import all_hashes, xxh3_128
 
 SEED = 7
@@ -71,23 +71,21 @@ def test_plain_values_are_found_wherever_they_stand(search: recall.Search) -> No
     assert _missed(result) == []
 
 
+@pytest.fixture(scope="module")
+def shallow() -> list[cases.Case]:
+    return list(cases.plain_cases(CANARIES, SEED, 3, depths=(1, 2)))
+
+
 @pytest.mark.parametrize("coding", CODINGS, ids=lambda coding: coding.name)
-def test_wrapped_values_are_found_at_depths_one_and_two(coding: object, search: recall.Search) -> None:
-    made = [c for c in _shallow() if c.coding == coding.name]  # type: ignore[attr-defined]
+def test_wrapped_values_are_found_at_depths_one_and_two(
+    coding: Coding, shallow: list[cases.Case], search: recall.Search
+) -> None:
+    made = [case for case in shallow if case.coding == coding.name]
     result = recall.recall(made, search, DECOYS)
-    assert made
+    assert len(made) == 6
     assert _missed(result) == []
     assert result.wrong == []
     assert result.failures == []
-
-
-def _shallow() -> list[cases.Case]:
-    if not _CACHE:
-        _CACHE.extend(cases.plain_cases(CANARIES, SEED, 3, depths=(1, 2)))
-    return _CACHE
-
-
-_CACHE: list[cases.Case] = []
 
 
 def _missed(result: recall.Recall) -> list[tuple[str, str, bytes]]:

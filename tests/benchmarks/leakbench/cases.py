@@ -101,7 +101,7 @@ def _draw(
         rng = random.Random(f"{name} {attempt}")
         wanted = granularity
         if coding and coding.value:
-            wanted = {"idn": "host", "host": "host", "cjk": "title"}[coding.value]
+            wanted = {"idn": "host", "host": "host", "cjk": "title", "address": "full"}[coding.value]
         holder = rng.choice(values.holders(canaries, wanted))
         text = values.written(holder, wanted, rng)
         if coding and not _suits(coding, text):

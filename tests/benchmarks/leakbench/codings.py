@@ -41,7 +41,7 @@ _LETTERS = (string.ascii_letters + string.digits).encode()
 
 @dataclass(frozen=True)
 class Coding:
-    """One way to encode. `value` limits it to values of one sort ("host", "idn", "cjk")."""
+    """One way to encode. `value` limits it to values of one sort ("host", "idn", "cjk", "address")."""
 
     name: str
     encode: Encoder
@@ -386,7 +386,7 @@ def _table() -> list[Coding]:
         both("percent (lower, mixed)", _percent_lower, "text"),
         both("percent (every byte)", _percent_all, "text"),
         text("html (named)", _html_named, "text"),
-        text("html (escaped)", _html_escape, "text"),
+        text("html (escaped)", _html_escape, "text", value="address"),
         text("html (decimal)", _html_decimal, "text"),
         text("html (hex)", _html_hex, "text"),
         text("json string (\\/)", _json_slashes, "text"),

@@ -76,7 +76,7 @@ def as_text(figures: Figures) -> str:
     if figures.growth:
         lines += ["time against size (1 : 2 : 4 : 8), slope 1 is linear"]
         lines += [
-            f"  {g.name:40} {' '.join(f'{s:8.3f}' for s in g.seconds)} s  slope {g.exponent:.2f}"
+            f"  {g.name:40} {' '.join(f'{s:8.3f}' for s in g.seconds)} s  slope {g.exponent:.2f}  {', '.join(g.bounds)}"
             for g in figures.growth
         ]
         lines.append("")
@@ -153,7 +153,7 @@ def as_json(figures: Figures) -> dict[str, object]:
             for r in figures.rates
         ],
         "worst": [{"name": w.name, "bytes": w.size, "seconds": w.seconds, "bounds": w.bounds} for w in figures.worst],
-        "growth": [{"name": g.name, "seconds": g.seconds, "slope": g.exponent} for g in figures.growth],
+        "growth": [{"name": g.name, "seconds": g.seconds, "slope": g.exponent, "bounds": g.bounds} for g in figures.growth],
         "peer": {
             name: shares and {key: [s.hit, s.of] for key, s in shares.items()}
             for name, shares in (("plain", figures.peer_plain), ("hashed", figures.peer_hashed))

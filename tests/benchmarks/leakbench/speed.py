@@ -60,11 +60,13 @@ class Worst:
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds at 1, 2, 4 and 8 MB; `exponent` is the slope in doubly logarithmic scale (1 is linear)."""
+    """Seconds at 1, 2, 4 and 8 MB; `exponent` is the slope in doubly logarithmic scale (1 is linear). A
+    slope far below 1 means that a bound cut the work short: `bounds` are those hit at any size."""
 
     name: str
     seconds: tuple[float, ...]
     exponent: float
+    bounds: tuple[str, ...]
 
 
 def loads(seed: int, quick: bool) -> list[Load]:
@@ -200,11 +202,13 @@ def growth(seed: int, quick: bool) -> Iterator[Growth]:
     sizes = [n * (100_000 if quick else 1_000_000) for n in (1, 2, 4, 8)]
     for name, make in _GROWING.items():
         seconds = []
+        bounds: set[str] = set()
         for size in sizes:
             body = make(random.Random(f"{name} {seed}"), size, canaries[0].value)
             request = post(body, "application/octet-stream")
             seconds.append(_seconds(lambda request=request: search(request), 1 if quick else 3))  # type: ignore[misc]
-        yield Growth(name, tuple(seconds), _slope(sizes, seconds))
+            bounds |= {limit.bound for limit in search(request).limits}
+        yield Growth(name, tuple(seconds), _slope(sizes, seconds), tuple(sorted(bounds)))
 
 
 def _slope(sizes: list[int], seconds: list[float]) -> float:

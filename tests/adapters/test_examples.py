@@ -3,6 +3,7 @@ what only looks alike is not."""
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from urllib.parse import urlsplit
 
@@ -12,9 +13,12 @@ from audit.adapters import Adapter, load
 from audit.adapters.model import Example
 from audit.decoding import unfold
 from audit.decoding.channels import channels
+from audit.decoding.unfold import CODINGS
 from audit.records import Http
 
 HAND_WRITTEN = [adapter for adapter in load().adapters if adapter.example]
+PROTOBUF = any("proto" in coding.name for coding in CODINGS)
+FIELD_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 EXAMPLES = [
     pytest.param(adapter, example, id=f"{adapter.id}-{number}")
     for adapter in HAND_WRITTEN
@@ -52,6 +56,8 @@ def test_example(adapter: Adapter, example: Example) -> None:
                 roles.add(role.role)
                 places.append((channel.name, field.path, role.role, field.data))
     for found in example.finds:
+        if FIELD_NUMBERS.fullmatch(found.path) and not PROTOBUF:
+            pytest.xfail("protobuf without a schema is not decoded")
         assert any(
             (found.channel, found.path, found.role) == place[:3] and found.value.encode() in place[3]
             for place in places

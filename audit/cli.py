@@ -2,6 +2,7 @@
 
 Machine output goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something was found (with
 --fail-on; for `search`: nothing was found), 2 bad input or usage with one line on stderr, 130 interrupted.
+Each command imports the rooms it needs itself, so that help and completion answer at once.
 """
 
 from __future__ import annotations
@@ -12,26 +13,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
 import msgspec
 from click.shell_completion import get_completion_class
 from rich.console import Console
-from rich.text import Text
 
-from audit import __version__, pipeline
+from audit import __version__
 from audit.assessment.clock import rfc3339
-from audit.decoding import unfold
-from audit.decoding.channels import Channel
-from audit.detection.needles import Needles, parse_address
-from audit.detection.search import Searcher
 from audit.experiment import BadExperiment, capture_paths, load
-from audit.records import AnyRecord, Audit, Canary, CanaryKind, Experiment, Field, Severity
+from audit.records import AnyRecord, Audit, Canary, CanaryKind, Experiment, Severity
 from audit.reporting import findings as findings_file
-from audit.reporting import html
 from audit.reporting.wire import inert
 from audit.sources import BadCapture, read
+
+if TYPE_CHECKING:
+    from audit.pipeline import Capture
 
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 _UNSHOWN = ("body", "headers", "response_headers", "data", "initiator")
@@ -84,6 +82,9 @@ def analyze(
       privacy-audit analyze captures/my-phone/
       privacy-audit analyze flows.mitm --canary term="marble otter h4q2" -o result/
     """
+    from audit import pipeline
+    from audit.reporting import html
+
     with ExitStack() as stack:
         folder, experiment, captures = _audited(targets, experiment_file, stack)
         experiment = msgspec.structs.replace(experiment, canaries=(*experiment.canaries, *_given(given)))
@@ -113,6 +114,8 @@ def report(folder: Path, output: Path | None, unmask: bool) -> None:
     Example:
       privacy-audit report result/ --unmask -o unmasked.html
     """
+    from audit.reporting import html
+
     audit = findings_file.load(folder / findings_file.NAME)
     target = output or folder / ("report-unmasked.html" if unmask else "report.html")
     click.echo(findings_file.write_private(target, html.render(audit, unmask=unmask).encode()))
@@ -147,6 +150,10 @@ def search(files: tuple[str, ...], values: tuple[str, ...]) -> None:
     Example:
       privacy-audit search --value "https://example.org/a?b=c" body.bin
     """
+    from audit.decoding.channels import Channel
+    from audit.detection.needles import Needles
+    from audit.detection.search import Searcher
+
     canaries = tuple(Canary(id=value, kind=_kind_of(value), value=value) for value in values)
     searcher = Searcher(Needles(canaries))
     count = 0
@@ -176,20 +183,21 @@ def decode(file: str, as_json: bool) -> None:
     Example:
       privacy-audit decode body.bin
     """
+    from audit.decoding import unfold
+    from audit.reporting.tree import branches
+
     with _path_of(file) as path:
         tree = unfold(_content(path))
-    out = Console(highlight=False, markup=False, soft_wrap=True)
-    depth: list[int] = []
-    for index, field in enumerate(tree.fields):
-        depth.append(0 if field.parent is None else depth[field.parent] + 1)
-        if as_json:
+    if as_json:
+        for index, field in enumerate(tree.fields):
             click.echo(msgspec.json.encode({
                 "index": index, "parent": field.parent, "layers": field.layers, "path": field.path,
                 "offset": field.offset, "bytes": len(field.data), "opaque": field.opaque,
                 "text": field.data.decode("utf-8", "backslashreplace"),
             }))  # fmt: skip
-        else:
-            out.print(_tree_line(field, depth[index]))
+    else:
+        wide = None if sys.stdout.isatty() else 200
+        Console(highlight=False, markup=False, width=wide).print(branches(tree))
     for limit in tree.limits:
         _say(f"not opened in full: {limit.detail}")
 
@@ -247,8 +255,10 @@ def _say(message: str) -> None:
 
 def _audited(
     targets: tuple[str, ...], experiment_file: Path | None, stack: ExitStack
-) -> tuple[Path | None, Experiment, list[pipeline.Capture]]:
+) -> tuple[Path | None, Experiment, list[Capture]]:
     """The experiment folder (if that is what was given), the experiment and its captures."""
+    from audit.pipeline import Capture
+
     if len(targets) == 1 and Path(targets[0]).is_dir():
         folder = Path(targets[0])
         experiment = load(experiment_file or folder)
@@ -257,7 +267,7 @@ def _audited(
             raise _Refused(
                 f"{folder}: no captures in this experiment; record some or name them in experiment.toml"
             )
-        return folder, experiment, [pipeline.Capture(p, str(p.relative_to(folder))) for p in paths]
+        return folder, experiment, [Capture(p, str(p.relative_to(folder))) for p in paths]
     experiment = load(experiment_file) if experiment_file else Experiment()
     names = [Path(target).name for target in targets]
     captures = []
@@ -265,7 +275,7 @@ def _audited(
         path = stack.enter_context(_path_of(target))
         if path.is_dir():
             raise _Refused(f"{target}: is a folder; give one experiment folder alone, or captures")
-        captures.append(pipeline.Capture(path, name if names.count(name) == 1 else target))
+        captures.append(Capture(path, name if names.count(name) == 1 else target))
     return None, experiment, captures
 
 
@@ -281,6 +291,8 @@ def _given(values: tuple[str, ...]) -> Iterator[Canary]:
 
 
 def _kind_of(value: str) -> CanaryKind:
+    from audit.detection.needles import parse_address
+
     address = parse_address(value)
     named = address is not None and "." in address.host and " " not in value.strip()
     return "url" if named and ("://" in value or "/" in value or value.count(".") >= 1) else "text"
@@ -320,20 +332,6 @@ def _line(record: AnyRecord) -> bytes:
             value = getattr(record, name)
             values[name] = rfc3339(value) if name in ("time", "first", "last") else value
     return msgspec.json.encode(values)
-
-
-def _tree_line(field: Field, depth: int) -> Text:
-    line = Text("  " * depth)
-    if field.layers:
-        line.append(field.layers[-1], style="bold cyan")
-        line.append(" ")
-    if field.path:
-        line.append(inert(field.path, 200), style="green")
-        line.append(" = ")
-    text = inert(field.data, 160)
-    line.append(f"{len(field.data)} opaque bytes  " if field.opaque else "", style="yellow")
-    line.append(text)
-    return line
 
 
 def _private(folder: Path) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from audit import __version__
+from audit import __version__, adapters
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
 from audit.assessment.ledger import coverage, recipients
@@ -27,7 +27,7 @@ from audit.detection.inference import Inference
 from audit.detection.needles import Needles
 from audit.detection.scan import Scan, Scanner
 from audit.recipients import data_sources
-from audit.records import Audit, Canary, CaptureSummary, Experiment, Gap, LimitHit, Run, Tool
+from audit.records import Audit, Canary, CaptureSummary, DataSource, Experiment, Gap, LimitHit, Run, Tool
 from audit.sources import BadCapture, capture_format, read
 
 SCHEMA = 1
@@ -106,7 +106,7 @@ def analyze(
         coverage=seen,
         verdicts=verdicts(found, experiment, canaries, who, seen),
         limits=_limits(scans),
-        data_sources=data_sources(),
+        data_sources=_data_sources(),
     )
 
 
@@ -168,6 +168,13 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def _data_sources() -> tuple[DataSource, ...]:
+    """Of all third-party tables used, each named once."""
+    return tuple(
+        {source.name: source for source in (*adapters.load().data_sources, *data_sources())}.values()
+    )
 
 
 def _limits(scans: Sequence[Scan]) -> tuple[LimitHit, ...]:

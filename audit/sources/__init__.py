@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audit.records import AnyRecord
-from audit.sources import har, mitm
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened, opened
 
@@ -30,9 +29,22 @@ class Format(NamedTuple):
     records: Callable[[Path, Opened, str], Iterator[AnyRecord]] | None
 
 
+def _har(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+    from audit.sources import har
+
+    return har.records(path, source, capture)
+
+
+def _mitm(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+    # mitmproxy takes longer to import than a small capture to read
+    from audit.sources import mitm
+
+    return mitm.records(path, source, capture)
+
+
 FORMATS = (
-    Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), har.records),
-    Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), mitm.records),
+    Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), _har),
+    Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
     Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), None),
     Format("pcap", re.compile(rb"\xa1\xb2[\xc3\x3c][\xd4\x4d]|[\xd4\x4d][\xc3\x3c]\xb2\xa1"), None),
 )

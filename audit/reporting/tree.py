@@ -1,0 +1,110 @@
+"""The layers of a blob as a tree on a terminal, said so that a journalist understands it.
+
+Where an adapter recognises the blob as the body of a known endpoint, it says what each field holds.
+Everything from the blob is made inert; nothing is judged.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+
+from rich.text import Text
+from rich.tree import Tree as Branches
+
+from audit.adapters import Adapter, load
+from audit.decoding import Tree
+from audit.records import Field, Http
+from audit.reporting.wire import inert
+
+_SHOWN = 100
+_MAX_CHILDREN = 400
+_ROLES = {
+    "visited_url": "the address of a visited page", "referrer": "the address of the page before",
+    "title": "the title of a page", "search_term": "what was searched for", "typed_text": "what was typed",
+    "host": "the name of a visited site", "identifier": "an identifier", "account": "an account",
+    "ad_id": "the advertising identifier", "install_id": "an identifier of this installation",
+    "session_id": "an identifier of this session", "hardware_id": "an identifier of this device",
+    "event_time": "when it happened", "private_flag": "tells private mode", "event_name": "what happened",
+    "usage": "what was used", "dwell": "how long", "click": "what was clicked",
+    "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
+}  # fmt: skip
+
+
+@cache
+def layer_words() -> dict[str, str]:
+    """What each layer is, in plain words."""
+    return tomllib.loads(files(__package__).joinpath("layers.toml").read_text("utf-8"))
+
+
+def branches(tree: Tree) -> Branches:
+    """The tree of layers for rich to print."""
+    fields = tree.fields
+    below: dict[int, list[int]] = {}
+    for index, field in enumerate(fields):
+        if field.parent is not None:
+            below.setdefault(field.parent, []).append(index)
+    adapters = _adapters(fields[0].data)
+    root = Branches(_size(fields[0]))
+    for adapter in adapters:
+        root.add(Text(f"looks like: {adapter.name} ({adapter.organisation})", style="bold magenta"))
+    todo = [(0, root)]
+    while todo:
+        index, branch = todo.pop()
+        for layer, group in groupby(below.get(index, ()), key=lambda i: fields[i].layers[-1]):
+            children = list(group)
+            here = branch
+            if any(fields[i].path != fields[index].path for i in children):
+                here = branch.add(
+                    _layer(layer, f"{len(children)} values" if len(children) > 1 else "one value")
+                )
+            for child in children[:_MAX_CHILDREN]:
+                field = fields[child]
+                if field.opaque and len(field.data) <= 32:
+                    continue  # an identifier written in hex or base64 says no more as bytes
+                structured = field.path != fields[index].path
+                line = _value(field, adapters) if structured else _layer(layer, _size(field))
+                todo.append((child, here.add(line)))
+            if len(children) > _MAX_CHILDREN:
+                here.add(f"… and {len(children) - _MAX_CHILDREN} more")
+    return root
+
+
+def _adapters(data: bytes) -> tuple[Adapter, ...]:
+    body = Http(
+        capture="", id="", method="POST", scheme="https", authority="", path="/", version="1.1", body=data,
+        headers=((b"content-type", b"application/x-www-form-urlencoded"),),
+    )  # fmt: skip
+    return load().recognise(body)
+
+
+def _layer(layer: str, size: str) -> Text:
+    text = Text(layer, style="bold cyan")
+    return text.append(f"  {layer_words().get(layer, layer)}; {size}", style="not bold")
+
+
+def _value(field: Field, adapters: tuple[Adapter, ...]) -> Text:
+    text = Text(inert(field.path or "(no name)", 200), style="green")
+    text.append(" = ", style="default")
+    text.append(_size(field) if field.opaque else inert(field.data, _SHOWN), style="default")
+    for said in _roles(field, adapters):
+        text.append(f"   ← {said}", style="bold yellow")
+    return text
+
+
+def _roles(field: Field, adapters: tuple[Adapter, ...]) -> Iterator[str]:
+    for adapter in adapters:
+        role = adapter.role_of("body", field.path, field.layers)
+        if role:
+            yield _ROLES[role.role]
+            return
+
+
+def _size(field: Field) -> str:
+    count = f"{len(field.data):,} byte{'' if len(field.data) == 1 else 's'}"
+    if field.opaque:
+        return f"{count}, could not be opened (nothing known opens it)"
+    return f"{count} of {'text' if field.data.isascii() else 'binary data'}"

@@ -1,0 +1,469 @@
+"""QUIC packets: headers, packet protection, and the ClientHello of Initial packets.
+
+RFC 9000 (packets, frames), RFC 9001 (protection), RFC 9369 (version 2), RFC 8999 (what all versions
+share), and the drafts 22 to 34 that captures still hold, with the numbers that Facebook's and Google's
+stacks gave to theirs. Three layers that stand alone: `packets` splits a datagram, `Protection` opens a
+packet with any secret, `Initials` joins what the Initial packets of one flow say. Must never believe
+a packet that does not authenticate.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from audit.protocols.malformed import Malformed
+
+MAX_CRYPTO = 1 << 16
+MAX_CONNECTIONS = 8
+MAX_PARTS = 256
+MAX_PACKETS = 16
+
+V1: Final = 0x00000001
+V2: Final = 0x6B3343CF
+
+_SALT_V1 = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001, 5.2
+_SALT_V2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")  # RFC 9369, 3.3.1
+_SALT_29 = bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")  # draft-ietf-quic-tls-29, 5.2
+_SALT_23 = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")  # draft-ietf-quic-tls-23, 5.2
+_SALT_22 = bytes.fromhex("7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a")  # draft-ietf-quic-tls-22, 5.2
+_SALT_T050 = bytes.fromhex("7ff579e5acd072915580304c43a2367c60488310")  # Chromium, quic_versions
+_SALT_T051 = bytes.fromhex("7a4edef4e7ccee5fa4506c19124fc8ccda6e033d")
+_SALT_Q050 = bytes.fromhex("504574efd066fe2f9d945cfcdbd3a7f0d3b56b45")
+
+SALTS: Final[dict[int, bytes]] = {
+    V1: _SALT_V1,
+    V2: _SALT_V2,
+    **{0xFF000000 + draft: _SALT_29 for draft in range(29, 33)},
+    0xFF000021: _SALT_V1,
+    0xFF000022: _SALT_V1,
+    **{0xFF000000 + draft: _SALT_23 for draft in range(23, 29)},
+    0xFF000015: _SALT_22,
+    0xFF000016: _SALT_22,
+    0xFACEB001: _SALT_22,
+    0xFACEB002: _SALT_23,
+    0x54303530: _SALT_T050,
+    0x54303531: _SALT_T051,
+    0x51303530: _SALT_Q050,
+}
+"""Salt of the Initial keys per version; other versions cannot be read."""
+
+_GOOGLE = frozenset({0x54303530, 0x54303531, 0x51303530})
+"""Versions that gave CRYPTO frames the number 8."""
+
+
+class Kind(IntEnum):
+    """What a packet is, whatever number its version gives to that."""
+
+    INITIAL = 0
+    ZERO_RTT = 1
+    HANDSHAKE = 2
+    RETRY = 3
+    NEGOTIATION = 4
+    ONE_RTT = 5
+
+
+_KINDS_V1 = (Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE, Kind.RETRY)
+_KINDS_V2 = (Kind.RETRY, Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE)
+
+
+class Packet(NamedTuple):
+    """One packet of a datagram: from `start`, its packet number (still masked) at `number`, to `end`."""
+
+    kind: Kind
+    version: int
+    dcid: bytes
+    scid: bytes
+    token: bytes
+    start: int
+    number: int
+    end: int
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A variable-length integer (RFC 9000, 16) and the offset behind it."""
+    first = data[at]
+    if first < 64:
+        return first, at + 1
+    size = 1 << (first >> 6)
+    if at + size > len(data):
+        raise Malformed("a QUIC integer is cut")
+    return int.from_bytes(data[at : at + size], "big") & ((1 << 8 * size - 2) - 1), at + size
+
+
+def starts(datagram: bytes) -> bool:
+    """Whether a datagram begins with a long header of a version known here."""
+    return len(datagram) >= 20 and datagram[0] >= 0x80 and int.from_bytes(datagram[1:5], "big") in SALTS
+
+
+def packets(datagram: bytes, *, dcid_size: int = 0) -> list[Packet]:
+    """Split a datagram into its coalesced packets (RFC 9000, 12.2 and 17).
+
+    A packet with a short header reaches to the end; its connection id has `dcid_size` bytes.
+    Raises Malformed if the first packet cannot be read; later rubbish is padding.
+    """
+    found: list[Packet] = []
+    at = 0
+    while at < len(datagram) and len(found) < MAX_PACKETS:
+        try:
+            packet = _packet(datagram, at, dcid_size)
+        except (Malformed, IndexError):
+            if not found:
+                raise Malformed("no QUIC packet header") from None
+            break
+        found.append(packet)
+        at = packet.end
+    if not found:
+        raise Malformed("an empty datagram")
+    return found
+
+
+def _packet(data: bytes, start: int, dcid_size: int) -> Packet:
+    first = data[start]
+    if first < 0x80:
+        if not first & 0x40:
+            raise Malformed("the fixed bit of a QUIC packet is not set")
+        number = start + 1 + dcid_size
+        return Packet(Kind.ONE_RTT, 0, data[start + 1 : number], b"", b"", start, number, len(data))
+    version = int.from_bytes(data[start + 1 : start + 5], "big")
+    size = data[start + 5]
+    at = start + 6 + size
+    dcid = data[start + 6 : at]
+    size = data[at]
+    scid = data[at + 1 : at + 1 + size]
+    at += 1 + size
+    if at > len(data):
+        raise Malformed("a QUIC connection id is cut")
+    if version == 0:
+        return Packet(Kind.NEGOTIATION, 0, dcid, scid, b"", start, at, len(data))
+    if len(dcid) > 20 or len(scid) > 20:
+        raise Malformed("a QUIC connection id is longer than 20 bytes")
+    kind = (_KINDS_V2 if version == V2 else _KINDS_V1)[first >> 4 & 3]
+    if kind is Kind.RETRY:
+        return Packet(kind, version, dcid, scid, data[at:-16], start, at, len(data))
+    token = b""
+    if kind is Kind.INITIAL:
+        size, at = _varint(data, at)
+        token = data[at : at + size]
+        at += size
+    size, at = _varint(data, at)
+    if size < 20 and size + at > len(data):
+        raise Malformed("a QUIC packet is cut")
+    return Packet(kind, version, dcid, scid, token, start, at, min(at + size, len(data)))
+
+
+def offered(datagram: bytes, packet: Packet) -> tuple[int, ...]:
+    """The versions that a version negotiation packet lists."""
+    count = packet.end - packet.number >> 2
+    return struct.unpack_from(f">{count}I", datagram, packet.number)
+
+
+AES_128, AES_256, CHACHA20 = 0x1301, 0x1302, 0x1303
+_SUITES: Final[dict[int, tuple[int, type[hashes.HashAlgorithm]]]] = {
+    AES_128: (16, hashes.SHA256),
+    AES_256: (32, hashes.SHA384),
+    CHACHA20: (32, hashes.SHA256),
+}
+
+
+def expand_label(secret: bytes, label: str, size: int, hash_: type[hashes.HashAlgorithm] = hashes.SHA256) -> bytes:
+    """HKDF-Expand-Label with an empty context (RFC 8446, 7.1)."""
+    name = b"tls13 " + label.encode()
+    info = struct.pack(">HB", size, len(name)) + name + b"\0"
+    return HKDFExpand(hash_(), size, info).derive(secret)
+
+
+class Protection:
+    """Opens the packets that one secret protects (RFC 9001, 5)."""
+
+    __slots__ = ("_aead", "_chacha", "_ecb", "_iv")
+
+    def __init__(self, secret: bytes, version: int = V1, suite: int = AES_128) -> None:
+        """`suite` is the TLS cipher suite. Raises Malformed for one that QUIC does not use."""
+        if suite not in _SUITES:
+            raise Malformed(f"no QUIC cipher suite: {suite:#06x}")
+        size, hash_ = _SUITES[suite]
+        prefix = "quicv2" if version == V2 else "quic"
+        key = expand_label(secret, f"{prefix} key", size, hash_)
+        mask_key = expand_label(secret, f"{prefix} hp", size, hash_)
+        self._iv = int.from_bytes(expand_label(secret, f"{prefix} iv", 12, hash_), "big")
+        self._aead = ChaCha20Poly1305(key) if suite == CHACHA20 else AESGCM(key)
+        self._chacha = mask_key if suite == CHACHA20 else b""
+        self._ecb = None if self._chacha else Cipher(algorithms.AES(mask_key), modes.ECB()).encryptor()  # noqa: S305 - what 5.4.3 prescribes
+
+    def mask(self, sample: bytes) -> bytes:
+        """The header protection mask for a sample of 16 bytes (RFC 9001, 5.4)."""
+        if self._ecb is not None:
+            return self._ecb.update(sample)
+        return Cipher(algorithms.ChaCha20(self._chacha, sample), None).encryptor().update(bytes(5))
+
+    def open(self, datagram: bytes, packet: Packet, largest: int = -1) -> tuple[int, bytes, int] | None:
+        """Packet number, frames and first byte of a packet, or None if it does not authenticate.
+
+        `largest` is the highest packet number already seen in this space (RFC 9000, A.3).
+        """
+        at = packet.number
+        sample = datagram[at + 4 : at + 20]
+        if len(sample) < 16 or at + 20 > packet.end:
+            return None
+        mask = self.mask(sample)
+        first = datagram[packet.start] ^ mask[0] & (0x0F if datagram[packet.start] >= 0x80 else 0x1F)
+        size = (first & 3) + 1
+        number = (int.from_bytes(datagram[at : at + size], "big")) ^ int.from_bytes(mask[1 : 1 + size], "big")
+        header = bytes((first,)) + datagram[packet.start + 1 : at] + number.to_bytes(size, "big")
+        number = _recover(number, size * 8, largest + 1)
+        nonce = (self._iv ^ number).to_bytes(12, "big")
+        try:
+            return number, self._aead.decrypt(nonce, datagram[at + size : packet.end], header), first
+        except InvalidTag:
+            return None
+
+
+def _recover(number: int, bits: int, expected: int) -> int:
+    """The full packet number nearest to the one expected (RFC 9000, A.3)."""
+    window = 1 << bits
+    candidate = expected & -window | number
+    if candidate <= expected - window // 2 and candidate < (1 << 62) - window:
+        return candidate + window
+    if candidate > expected + window // 2 and candidate >= window:
+        return candidate - window
+    return candidate
+
+
+@lru_cache(maxsize=256)
+def _initial_secret(version: int, dcid: bytes) -> bytes:
+    """The secret both sides' Initial keys come from; Malformed for an unknown version (RFC 9001, 5.2)."""
+    salt = SALTS.get(version)
+    if salt is None:
+        raise Malformed(f"no QUIC version known here: {version:#010x}")
+    extract = hmac.HMAC(salt, hashes.SHA256())
+    extract.update(dcid)
+    return extract.finalize()
+
+
+@lru_cache(maxsize=256)
+def initial_protection(version: int, dcid: bytes, server: bool) -> Protection:
+    """The Initial keys of one side. `dcid` is the one of the client's first Initial, or after a Retry
+    the one that gave. Raises Malformed for a version not in SALTS."""
+    label = "server in" if server else "client in"
+    return Protection(expand_label(_initial_secret(version, dcid), label, 32), version)
+
+
+class Crypto(NamedTuple):
+    """A CRYPTO frame (RFC 9000, 19.6)."""
+
+    offset: int
+    data: bytes
+
+
+def crypto_frames(frames: bytes, version: int = V1) -> Iterator[Crypto]:
+    """The CRYPTO frames among the frames of an Initial or Handshake packet (RFC 9000, 12.4 and 19).
+
+    Stops at the first frame that may not stand there.
+    """
+    crypto = 8 if version in _GOOGLE else 6
+    at = 0
+    size = len(frames)
+    while at < size:
+        kind = frames[at]
+        if kind == 0:
+            # padding is long: step over all of it at once
+            rest = frames[at:].lstrip(b"\0")
+            at = size - len(rest)
+        elif kind == crypto:
+            try:
+                offset, at = _varint(frames, at + 1)
+                length, at = _varint(frames, at)
+            except (Malformed, IndexError):
+                return
+            yield Crypto(offset, frames[at : at + length])
+            at += length
+        elif kind == 1:
+            at += 1
+        elif kind in {2, 3}:
+            try:
+                at = _behind_ack(frames, at)
+            except (Malformed, IndexError):
+                return
+        else:
+            return
+
+
+def _behind_ack(frames: bytes, at: int) -> int:
+    """The offset behind an ACK frame (RFC 9000, 19.3)."""
+    counts = frames[at] == 3
+    _, at = _varint(frames, at + 1)
+    _, at = _varint(frames, at)
+    ranges, at = _varint(frames, at)
+    for _ in range(1 + 2 * min(ranges, len(frames)) + (3 if counts else 0)):
+        _, at = _varint(frames, at)
+    return at
+
+
+class CryptoStream:
+    """Joins CRYPTO frames in any order; holds MAX_CRYPTO bytes at most and never raises."""
+
+    __slots__ = ("_parts", "data")
+
+    def __init__(self) -> None:
+        self.data = b""
+        """What is there without a hole, from the start."""
+        self._parts: dict[int, bytes] = {}
+
+    def add(self, offset: int, data: bytes) -> bool:
+        """Take a frame in; True if `data` grew."""
+        if offset + len(data) > MAX_CRYPTO or not data:
+            return False
+        have = len(self.data)
+        if offset > have:
+            if len(self._parts) < MAX_PARTS and len(data) > len(self._parts.get(offset, b"")):
+                self._parts[offset] = data
+            return False
+        if offset + len(data) <= have:
+            return False
+        self.data += data[have - offset :]
+        for place in sorted(self._parts):
+            if place > len(self.data):
+                break
+            part = self._parts.pop(place)
+            self.data += part[len(self.data) - place :] if place + len(part) > len(self.data) else b""
+        return True
+
+
+class Hello(NamedTuple):
+    """A handshake message that stood in Initial packets: `kind` and `body` as TLS has them.
+
+    `origin` is the connection id that the client's first Initial was sent to.
+    """
+
+    version: int
+    origin: bytes
+    server: bool
+    kind: int
+    body: bytes
+
+
+class Retry(NamedTuple):
+    """The server asks the client to start again with another connection id and a token."""
+
+    version: int
+    scid: bytes
+
+
+class Negotiation(NamedTuple):
+    """The server names the versions it speaks."""
+
+    versions: tuple[int, ...]
+
+
+Event = Hello | Retry | Negotiation
+
+
+class _Connection:
+    """What is known of one connection: where its keys come from, and both sides' CRYPTO streams.
+
+    After a Retry the keys change and everything else goes on (RFC 9001, 5.2).
+    """
+
+    __slots__ = ("ids", "keys", "largest", "origin", "read", "streams", "version")
+
+    def __init__(self, version: int, keys: bytes, before: _Connection | None = None) -> None:
+        self.version = version
+        self.keys = keys
+        self.ids: set[bytes] = {keys}
+        self.origin: bytes = before.origin if before else keys
+        self.streams = before.streams if before else (CryptoStream(), CryptoStream())
+        self.read: list[int] = before.read if before else [0, 0]
+        self.largest: list[int] = before.largest if before else [-1, -1]
+
+
+class Initials:
+    """The Initial packets of one UDP flow. Datagrams may come in any order; lost ones need no telling."""
+
+    def __init__(self) -> None:
+        self._connections: list[_Connection] = []
+        self._early: list[bytes] = []
+
+    def feed(self, datagram: bytes) -> list[Event]:
+        """What a datagram says; from which side it came shows by the key that opens it.
+
+        Raises Malformed if it does not begin with a QUIC packet.
+        """
+        events: list[Event] = []
+        self._feed(datagram, events)
+        if self._early and self._connections:
+            early, self._early = self._early, []
+            for earlier in early:
+                self._feed(earlier, events)
+        return events
+
+    def partial(self) -> list[Hello]:
+        """At the end of the flow: the hello messages of which only the beginning came."""
+        return [
+            Hello(known.version, known.origin, bool(side), rest[0], rest[4:])
+            for known in self._connections
+            for side in (0, 1)
+            if len(rest := known.streams[side].data[known.read[side] :]) > 4
+        ]
+
+    def _feed(self, datagram: bytes, events: list[Event]) -> None:
+        for packet in packets(datagram):
+            if packet.kind is Kind.INITIAL and packet.version in SALTS:
+                if not self._initial(datagram, packet, events) and len(self._early) < MAX_CONNECTIONS:
+                    self._early.append(datagram[packet.start : packet.end])
+            elif packet.kind is Kind.RETRY:
+                events.append(Retry(packet.version, packet.scid))
+                if self._connections:
+                    self._remember(_Connection(packet.version, packet.scid, self._connections[-1]))
+            elif packet.kind is Kind.NEGOTIATION:
+                events.append(Negotiation(offered(datagram, packet)))
+
+    def _initial(self, datagram: bytes, packet: Packet, events: list[Event]) -> bool:
+        """Open an Initial with the keys of a known connection, else as the first of a new one."""
+        for known in reversed(self._connections):
+            if known.version == packet.version and (not packet.dcid or not known.ids.isdisjoint(packet[2:4])):
+                for side in (0, 1) if packet.dcid == known.keys else (1, 0):
+                    if self._open(datagram, packet, known, side, events):
+                        return True
+        fresh = _Connection(packet.version, packet.dcid)
+        if not self._open(datagram, packet, fresh, 0, events):
+            return False
+        self._remember(fresh)
+        return True
+
+    def _remember(self, connection: _Connection) -> None:
+        self._connections.append(connection)
+        del self._connections[:-MAX_CONNECTIONS]
+
+    @staticmethod
+    def _open(datagram: bytes, packet: Packet, known: _Connection, side: int, events: list[Event]) -> bool:
+        protection = initial_protection(known.version, known.keys, bool(side))
+        opened = protection.open(datagram, packet, known.largest[side])
+        if opened is None:
+            return False
+        known.largest[side] = max(known.largest[side], opened[0])
+        if packet.scid and len(known.ids) < MAX_PACKETS:
+            known.ids.add(packet.scid)
+        stream = known.streams[side]
+        grew = False
+        for offset, data in crypto_frames(opened[1], packet.version):
+            grew = stream.add(offset, data) or grew
+        while grew:
+            at = known.read[side]
+            size = int.from_bytes(stream.data[at + 1 : at + 4], "big")
+            behind = at + 4 + size
+            grew = at + 4 <= len(stream.data) and behind <= len(stream.data)
+            if grew:
+                known.read[side] = behind
+                body = stream.data[at + 4 : behind]
+                events.append(Hello(known.version, known.origin, bool(side), stream.data[at], body))
+        return True

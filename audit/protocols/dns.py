@@ -26,12 +26,31 @@ _HEADER = struct.Struct(">HHHHHH")
 _PAIR = struct.Struct(">HH")
 _RECORD = struct.Struct(">HHIH")
 _PRINTABLE = re.compile(r"[ -\[\]-~]*").fullmatch
-_ESCAPES = {"\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+_ESCAPES = {
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, NB, SRV, DNAME, OPT, SVCB, HTTPS = (
     1, 2, 5, 6, 12, 15, 16, 28, 32, 33, 39, 41, 64, 65,
 )  # fmt: skip
-_PARAMETERS = ("mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp")
+_PARAMETERS = (
+    "mandatory",
+    "alpn",
+    "no-default-alpn",
+    "port",
+    "ipv4hint",
+    "ech",
+    "ipv6hint",
+    "dohpath",
+    "ohttp",
+)
 
 
 class Question(NamedTuple):
@@ -80,7 +99,7 @@ def parse(message: bytes, *, nbns: bool = False) -> Message:
     at = 12
     read = _nbns_name if nbns else _name
     try:
-        for _ in range(asked if asked < MAX_RECORDS else MAX_RECORDS):
+        for _ in range(min(MAX_RECORDS, asked)):
             name, at = read(message, at)
             kind, class_ = _PAIR.unpack_from(message, at)
             at += 4
@@ -94,7 +113,14 @@ def parse(message: bytes, *, nbns: bool = False) -> Message:
             raise Malformed("no readable name where the DNS header announces one") from None
         complete = False
     return Message(
-        number, flags >= 0x8000, flags >> 11 & 15, flags & 15, tuple(questions), tuple(answers), tuple(others), complete
+        number,
+        flags >= 0x8000,
+        flags >> 11 & 15,
+        flags & 15,
+        tuple(questions),
+        tuple(answers),
+        tuple(others),
+        complete,
     )
 
 
@@ -111,7 +137,14 @@ def _records(message: bytes, at: int, count: int, into: list[Answer], read: _Rea
         if end > len(message):
             raise Malformed("a DNS record is cut")
         if kind == A and length == 4:
-            into.append(Answer(name, A, ttl, "%d.%d.%d.%d" % (message[at], message[at + 1], message[at + 2], message[at + 3])))  # noqa: UP031 - twice as fast
+            into.append(
+                Answer(
+                    name,
+                    A,
+                    ttl,
+                    "%d.%d.%d.%d" % (message[at], message[at + 1], message[at + 2], message[at + 3]),
+                )
+            )  # noqa: UP031 - twice as fast
         elif kind != OPT:
             into.append(Answer(name, kind, ttl, _data(message, at, end, kind, read is _nbns_name)))
         at = end
@@ -153,7 +186,8 @@ def _text(name: bytes) -> str:
     if _PRINTABLE(text):
         return text
     return "".join(
-        _ESCAPES.get(char) or (char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in char.encode()))
+        _ESCAPES.get(char)
+        or (char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in char.encode()))
         for char in text
     )
 
@@ -232,7 +266,9 @@ def _parameter(key: int, value: bytes) -> str:
     if key == 4 and not len(value) % 4:
         return "ipv4hint=" + ",".join(".".join(map(str, value[i : i + 4])) for i in range(0, len(value), 4))
     if key == 6 and not len(value) % 16:
-        return "ipv6hint=" + ",".join(inet_ntop(AF_INET6, value[i : i + 16]) for i in range(0, len(value), 16))
+        return "ipv6hint=" + ",".join(
+            inet_ntop(AF_INET6, value[i : i + 16]) for i in range(0, len(value), 16)
+        )
     return f"{name}={value.hex()}" if value else name
 
 

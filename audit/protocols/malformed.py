@@ -4,5 +4,5 @@ Must never be raised for data that merely stops early where something was alread
 """
 
 
-class Malformed(ValueError):
+class Malformed(ValueError):  # noqa: N818 - it names what the data is
     """The data is not, or no longer, a message of the protocol; the text says what was expected."""

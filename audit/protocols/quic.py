@@ -175,7 +175,9 @@ _SUITES: Final[dict[int, tuple[int, type[hashes.HashAlgorithm]]]] = {
 }
 
 
-def expand_label(secret: bytes, label: str, size: int, hash_: type[hashes.HashAlgorithm] = hashes.SHA256) -> bytes:
+def expand_label(
+    secret: bytes, label: str, size: int, hash_: type[hashes.HashAlgorithm] = hashes.SHA256
+) -> bytes:
     """HKDF-Expand-Label with an empty context (RFC 8446, 7.1)."""
     name = b"tls13 " + label.encode()
     info = struct.pack(">HB", size, len(name)) + name + b"\0"
@@ -381,7 +383,9 @@ class _Connection:
         self.keys = keys
         self.ids: set[bytes] = {keys}
         self.origin: bytes = before.origin if before else keys
-        self.streams = before.streams if before else (CryptoStream(), CryptoStream())
+        self.streams: tuple[CryptoStream, CryptoStream] = (
+            before.streams if before else (CryptoStream(), CryptoStream())
+        )
         self.read: list[int] = before.read if before else [0, 0]
         self.largest: list[int] = before.largest if before else [-1, -1]
 

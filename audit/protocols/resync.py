@@ -20,7 +20,13 @@ Measure = Callable[[bytes, int], int]
 
 
 def find(
-    data: bytes, candidates: re.Pattern[bytes], header: int, measure: Measure, *, chain: int = 2, end: bool = False
+    data: bytes,
+    candidates: re.Pattern[bytes],
+    header: int,
+    measure: Measure,
+    *,
+    chain: int = 2,
+    end: bool = False,
 ) -> tuple[int, bool]:
     """The first place where `chain` units follow one another: (offset, True).
 

@@ -120,7 +120,7 @@ def starts(data: bytes) -> bool:
         len(data) >= 3
         and data[1] == 3
         and data[2] <= 4
-        and (data[0] == HANDSHAKE and data[5:6] in {b"\x01", b"\x02", b""} or data[0] == ALERT)
+        and ((data[0] == HANDSHAKE and data[5:6] in {b"\x01", b"\x02", b""}) or data[0] == ALERT)
     )
 
 
@@ -212,7 +212,7 @@ class Handshakes:
         """The messages that are complete with the next record's body."""
         buffer = self._buffer + body if self._buffer else body
         at = 0
-        messages = []
+        messages: list[Handshake] = []
         while len(buffer) - at >= 4:
             size = int.from_bytes(buffer[at + 1 : at + 4], "big")
             if size > MAX_HANDSHAKE:
@@ -472,6 +472,12 @@ def _certificate(der: bytes) -> Certificate:
     try:
         names = parsed.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
         found = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]  # type: ignore[attr-defined]
-    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (
+        ValueError,
+        TypeError,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ):
         found = []
     return Certificate(common[0] if common else None, tuple(found[:MAX_NAMES]))

@@ -1,0 +1,621 @@
+"""HTTP/1 as seen from aside: both directions of a connection, read passively.
+
+RFC 9112 (framing), RFC 9110 (which responses have no body, upgrades, CONNECT). Transfer codings are
+undone, content codings are kept. Reads what real senders send (bare LF, folded lines, targets with
+spaces, HTTP/0.9 requests) and never judges it. Must never raise, wait for bytes that were lost, nor
+hold more of a message than its bounds: what was cut says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
+
+MAX_HEAD = 1 << 16
+MAX_CHUNK_LINE = 4096
+MAX_BODY = 8 << 20
+MAX_WAITING = 1024
+"""Requests without a response that are remembered for pairing."""
+MAX_HELD = 1 << 16
+"""Bytes kept behind a request to upgrade or CONNECT until the response decides."""
+
+Headers = tuple[tuple[str, str], ...]
+"""Names as sent and values without surrounding blanks, both latin-1, in the order sent."""
+
+
+class Request(NamedTuple):
+    """A request. `start` and `end` are offsets in its direction of the connection, lost bytes counted.
+
+    `size` is the length of the body as received, of which `body` holds at most MAX_BODY bytes; `cut` says
+    that it holds less. `lost` bytes of the body are missing in the capture and stand as zeros. `complete`
+    is False where the connection ended early. `number` counts the connection's requests from 0.
+    """
+
+    number: int
+    method: str
+    target: str
+    version: str
+    headers: Headers
+    trailers: Headers
+    body: bytes
+    size: int
+    cut: bool
+    lost: int
+    complete: bool
+    start: int
+    end: int
+
+
+class Response(NamedTuple):
+    """A final response, fields as in Request; `number` is its request's, None where that is not known."""
+
+    number: int | None
+    status: int
+    reason: str
+    version: str
+    headers: Headers
+    trailers: Headers
+    body: bytes
+    size: int
+    cut: bool
+    lost: int
+    complete: bool
+    start: int
+    end: int
+
+
+class Tunnel(NamedTuple):
+    """Bytes of one direction that are no HTTP/1 any more, since a CONNECT or an upgrade was accepted.
+
+    `protocol` is `connect` or the Upgrade header's value in lower case; `number` the request's.
+    """
+
+    response: bool
+    protocol: str
+    number: int | None
+    data: bytes
+    start: int
+
+
+class Skipped(NamedTuple):
+    """Bytes that could not be read as HTTP, and why."""
+
+    response: bool
+    start: int
+    end: int
+    reason: str
+
+
+Event = Request | Response | Tunnel | Skipped
+
+_METHODS = (
+    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PROPFIND",
+    b"PROPPATCH", b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH", b"SUBSCRIBE",
+    b"UNSUBSCRIBE", b"NOTIFY", b"M-SEARCH", b"PURGE", b"LINK", b"UNLINK", b"MERGE", b"CHECKOUT", b"DESCRIBE",
+    b"BITS_POST", b"CCM_POST", b"RPC_IN_DATA", b"RPC_OUT_DATA", b"VERSION-CONTROL", b"ACL", b"BIND", b"MKCALENDAR",
+)  # fmt: skip
+_REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +([^\r\n]*?) +HTTP/(\d\.\d)[ \t]*\r?$")
+_OLD_REQUEST = re.compile(rb"(GET) +(\S+)()[ \t]*\r?$")
+_STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: ([^\r\n]*?))?[ \t]*\r?$")
+_REQUEST_START = re.compile(rb"(?:" + b"|".join(map(re.escape, _METHODS)) + rb") [^\r\n]{0,4096}")
+_REQUEST_LINE = re.compile(
+    rb"(?:(?:"
+    + b"|".join(map(re.escape, _METHODS))
+    + rb")|(?<=\n)[A-Z_-]{3,32}) [!-~\x80-\xff][^\r\n]{0,16384}? HTTP/1\.[01]\r?\n"
+)
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5]\d\d(?: [^\r\n]{0,512})?\r?\n")
+_BLANK = re.compile(rb"\n\r?\n")
+_CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?$")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)")
+_NO_BODY = frozenset({204, 304})
+
+
+def starts_request(data: bytes) -> bool:
+    """Whether bytes begin like a request of a method in use."""
+    return _REQUEST_START.match(data) is not None
+
+
+def starts_response(data: bytes) -> bool:
+    """Whether bytes begin like a response."""
+    return data[:7] == b"HTTP/1." and data[8:9] == b" "
+
+
+def _could_start(data: bytes, response: bool) -> bool:
+    """Whether a line that is not complete yet can become the first of a message."""
+    return b"HTTP/".startswith(data[:5]) if response else _TOKEN.match(data) is not None
+
+
+def _request_line(data: bytes) -> re.Match[bytes] | None:
+    """The first complete request line; looks only at lines that name the version."""
+    version = data.find(b" HTTP/1.")
+    while version >= 0:
+        begin = max(data.rfind(b"\n", 0, version), 0)
+        end = data.find(b"\n", version) + 1
+        if not end:
+            return None
+        if match := _REQUEST_LINE.search(data, max(begin, end - MAX_HEAD), end):
+            return match
+        version = data.find(b" HTTP/1.", end)
+    return None
+
+
+def _headers(text: bytes) -> Headers:
+    """Header lines as pairs; folded lines are joined (RFC 9112, 5.2), lines without a colon left out."""
+    if b"\n " in text or b"\n\t" in text:
+        text = _FOLD.sub(b" ", text)
+    found = []
+    for line in text.decode("latin-1").split("\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            found.append((name.rstrip(), value.strip(" \t\r")))
+    return tuple(found)
+
+
+def _get(headers: Headers, wanted: str) -> str:
+    """The values of a header joined by commas; `wanted` is in lower case."""
+    return ",".join([value for name, value in headers if name.lower() == wanted])
+
+
+class _At(Enum):
+    """Where a direction stands."""
+
+    SEEK = auto()
+    HEAD = auto()
+    LENGTH = auto()
+    CHUNK_LINE = auto()
+    CHUNK = auto()
+    CHUNK_END = auto()
+    TRAILERS = auto()
+    CLOSE = auto()
+    HELD = auto()
+    TUNNEL = auto()
+
+
+class _Head(NamedTuple):
+    """A first line and its headers; status is 0 for a request."""
+
+    method: str
+    target: str
+    status: int
+    reason: str
+    version: str
+    headers: Headers
+
+
+class _Waiting(NamedTuple):
+    number: int
+    method: str
+
+
+@dataclass(slots=True)
+class _Direction:
+    """One direction: its buffer, and the message that is being read."""
+
+    response: bool
+    at: _At = _At.HEAD
+    buffer: bytes = b""
+    offset: int = 0
+    head: _Head | None = None
+    number: int | None = None
+    start: int = 0
+    left: int = 0
+    parts: list[bytes] = field(default_factory=list)
+    held: int = 0
+    size: int = 0
+    lost: int = 0
+    trailers: Headers = ()
+    reason: str = ""
+    skipped_from: int = 0
+
+
+class Connection:
+    """Both directions of one connection; feed them in the order the bytes were seen as far as known."""
+
+    def __init__(self, *, max_body: int = MAX_BODY) -> None:
+        self._up = _Direction(False)
+        self._down = _Direction(True)
+        self._max_body = max_body
+        self._waiting: deque[_Waiting] = deque()
+        self._requests = 0
+        self._unsure = False
+        self._upgrade: _Waiting | None = None
+        self._protocol = ""
+        self.tunnel: str | None = None
+        """The protocol of the tunnel that this connection became, once it has."""
+
+    def feed(self, data: bytes, response: bool) -> list[Event]:
+        """The messages that are complete with these bytes of one direction."""
+        side = self._down if response else self._up
+        events: list[Event] = []
+        if side.at is _At.TUNNEL:
+            side.buffer = data
+            self._hand_out(side, events)
+        elif side.at is _At.CLOSE:
+            self._body(side, data)
+            side.offset += len(data)
+        elif side.at is _At.LENGTH and not side.buffer and len(data) < side.left:
+            self._body(side, data)
+            side.left -= len(data)
+            side.offset += len(data)
+        else:
+            side.buffer = side.buffer + data if side.buffer else data
+            self._run(side, events)
+        return events
+
+    def gap(self, size: int, response: bool) -> list[Event]:
+        """`size` bytes of one direction are missing here."""
+        side = self._down if response else self._up
+        events: list[Event] = []
+        if size <= 0:
+            return events
+        self._unsure = True
+        if side.at is _At.TUNNEL:
+            side.offset += size
+        elif side.at is _At.CLOSE:
+            self._hole(side, size)
+        elif side.at in {_At.LENGTH, _At.CHUNK} and size < side.left:
+            side.left -= size
+            self._hole(side, size)
+        elif side.at is _At.LENGTH and size == side.left:
+            self._hole(side, size)
+            self._emit(side, events, complete=True)
+        else:
+            if side.at is _At.HELD and side.buffer and not starts_request(side.buffer):
+                self._release(events, tunnel=True)
+                side.offset += size
+                return events
+            if side.head is not None:
+                self._emit(side, events, complete=False)
+            self._seek(side, "lost")
+            side.offset += len(side.buffer) + size
+            side.buffer = b""
+        return events
+
+    def finish(self, response: bool) -> list[Event]:
+        """One direction ended: what was begun, and what could not be read."""
+        side = self._down if response else self._up
+        events: list[Event] = []
+        if side.at is _At.HELD:
+            self._release(events, tunnel=not starts_request(side.buffer))
+        if side.at is _At.CLOSE:
+            self._emit(side, events, complete=True)
+        elif side.head is not None:
+            self._emit(side, events, complete=False)
+        elif side.at is _At.HEAD and side.buffer.strip():
+            line, _, _ = side.buffer.partition(b"\n")
+            if _REQUEST.match(line) or _STATUS.match(line):
+                # the head itself is cut: what it says so far is told
+                self._head(side, side.buffer, len(side.buffer), events)
+                if side.head is not None:
+                    self._emit(side, events, complete=False)
+            else:
+                self._seek(side, "no HTTP")
+        if side.at is _At.SEEK:
+            side.offset += len(side.buffer)
+            self._found(side, events)
+        side.buffer = b""
+        return events
+
+    def _run(self, side: _Direction, events: list[Event]) -> None:
+        """Read the buffer as far as it goes."""
+        while side.buffer and _STEPS[side.at](self, side, events):
+            pass
+
+    @staticmethod
+    def _take(side: _Direction, size: int) -> bytes:
+        taken = side.buffer[:size]
+        side.buffer = side.buffer[size:]
+        side.offset += len(taken)
+        return taken
+
+    # Each step returns whether it got on; if not, it needs more bytes.
+
+    def _step_seek(self, side: _Direction, events: list[Event]) -> bool:
+        buffer = side.buffer
+        match = _STATUS_LINE.search(buffer) if side.response else _request_line(buffer)
+        if match:
+            self._take(side, match.start())
+            self._found(side, events)
+            side.at = _At.HEAD
+            return True
+        # only a line that is not yet complete can still become a start
+        line = buffer.rfind(b"\n") + 1
+        self._take(side, max(line - 1, len(buffer) - MAX_HEAD // 4, 0))
+        return False
+
+    def _step_head(self, side: _Direction, events: list[Event]) -> bool:
+        buffer = side.buffer
+        if buffer[0] in b"\r\n":
+            # empty lines before a message (RFC 9112, 2.2)
+            blank = len(buffer) - len(buffer.lstrip(b"\r\n"))
+            self._take(side, blank)
+            return True
+        match = _BLANK.search(buffer, 0, MAX_HEAD)
+        end = buffer.find(b"\n")
+        if end < 0 or (match is None and not self._plausible(side, buffer[:end])):
+            if end >= 0 or len(buffer) > MAX_HEAD or not _could_start(buffer, side.response):
+                self._seek(side, "no HTTP")
+                return True
+            return False
+        if match is None:
+            old = None if side.response else _OLD_REQUEST.match(buffer[:end])
+            if old and b" HTTP/" not in buffer[:end]:
+                return self._head(side, buffer[: end + 1], end + 1, events)
+            if len(buffer) >= MAX_HEAD:
+                self._seek(side, "limit")
+                return True
+            return False
+        return self._head(side, buffer[: match.start() + 1], match.end(), events)
+
+    @staticmethod
+    def _plausible(side: _Direction, line: bytes) -> bool:
+        if side.response:
+            return _STATUS.match(line) is not None
+        return _REQUEST.match(line) is not None or _OLD_REQUEST.match(line) is not None
+
+    def _head(self, side: _Direction, text: bytes, size: int, events: list[Event]) -> bool:
+        """Take a head of `size` bytes and see what follows it."""
+        line, _, rest = text.partition(b"\n")
+        match = _STATUS.match(line) if side.response else _REQUEST.match(line) or _OLD_REQUEST.match(line)
+        if match is None:
+            self._seek(side, "no HTTP")
+            return True
+        side.start = side.offset
+        self._take(side, size)
+        first, second, third = (part.decode("latin-1") if part else "" for part in match.groups())
+        headers = _headers(rest)
+        if side.response:
+            self._response(side, _Head("", "", int(second), third, first, headers), events)
+        else:
+            self._request(side, _Head(first, second, 0, "", third or "0.9", headers), events)
+        return True
+
+    def _request(self, side: _Direction, head: _Head, events: list[Event]) -> None:
+        side.head = head
+        side.number = self._requests
+        self._requests += 1
+        if self._unsure:
+            # its sender would not have gone on without the answers, which the capture lost
+            self._waiting.clear()
+            self._unsure = False
+        waiting = _Waiting(side.number, head.method)
+        self._waiting.append(waiting)
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft()
+        if head.method == "CONNECT":
+            self._upgrade, self._protocol = waiting, "connect"
+        elif (upgrade := _get(head.headers, "upgrade")) and "upgrade" in _get(
+            head.headers, "connection"
+        ).lower():
+            self._upgrade, self._protocol = waiting, upgrade.lower()
+        self._frame(side, head.headers, until_close=False)
+        if not side.left and side.at is _At.LENGTH:
+            self._emit(side, events, complete=True)
+
+    def _response(self, side: _Direction, head: _Head, events: list[Event]) -> None:
+        if 100 <= head.status < 200 and head.status != 101:
+            return
+        waiting = self._waiting.popleft() if self._waiting else None
+        if not self._waiting:
+            self._unsure = False
+        side.head = head
+        side.number = waiting.number if waiting else None
+        asked = self._upgrade is not None and waiting == self._upgrade
+        accepted = head.status == 101 or (
+            waiting is not None and waiting.method == "CONNECT" and head.status // 100 == 2
+        )
+        if accepted:
+            if not asked:
+                self._protocol = _get(head.headers, "upgrade").lower() or "connect"
+            self.tunnel = self._protocol
+            side.left = 0
+            side.at = _At.LENGTH
+            self._emit(side, events, complete=True)
+            side.at = _At.TUNNEL
+            self._upgrade = waiting
+            self._hand_out(side, events)
+            if self._up.at in {_At.HELD, _At.HEAD, _At.SEEK}:
+                self._release(events, tunnel=True)
+            return
+        if head.status in _NO_BODY or (waiting is not None and waiting.method == "HEAD"):
+            side.left = 0
+            side.at = _At.LENGTH
+        else:
+            self._frame(side, head.headers, until_close=True)
+        if not side.left and side.at is _At.LENGTH:
+            self._emit(side, events, complete=True)
+        if asked:
+            self._upgrade = None
+            if self._up.at is _At.HELD:
+                self._release(events, tunnel=False)
+
+    def _frame(self, side: _Direction, headers: Headers, *, until_close: bool) -> None:
+        """How long the body is (RFC 9112, 6.3)."""
+        side.left = 0
+        coding = _get(headers, "transfer-encoding").lower()
+        if coding.endswith("chunked"):
+            side.at = _At.CHUNK_LINE
+            return
+        lengths = {part.strip() for part in _get(headers, "content-length").split(",")} - {""}
+        length = lengths.pop() if len(lengths) == 1 else ""
+        if coding and until_close:
+            side.at = _At.CLOSE
+        elif length.isascii() and length.isdigit() and len(length) < 18:
+            side.left = int(length)
+            side.at = _At.LENGTH
+        else:
+            side.at = _At.CLOSE if until_close else _At.LENGTH
+
+    def _step_length(self, side: _Direction, events: list[Event]) -> bool:
+        data = self._take(side, side.left)
+        side.left -= len(data)
+        self._body(side, data)
+        if not side.left:
+            self._emit(side, events, complete=True)
+        return True
+
+    def _step_close(self, side: _Direction, _events: list[Event]) -> bool:
+        self._body(side, self._take(side, len(side.buffer)))
+        return False
+
+    def _step_chunk_line(self, side: _Direction, events: list[Event]) -> bool:
+        end = side.buffer.find(b"\n")
+        if end < 0 and len(side.buffer) < MAX_CHUNK_LINE:
+            return False
+        match = _CHUNK.match(side.buffer[:end]) if 0 <= end < MAX_CHUNK_LINE else None
+        if match is None:
+            self._emit(side, events, complete=False)
+            self._seek(side, "no chunk")
+            return True
+        self._take(side, end + 1)
+        side.left = int(match[1], 16)
+        side.at = _At.CHUNK if side.left else _At.TRAILERS
+        return True
+
+    def _step_chunk(self, side: _Direction, _events: list[Event]) -> bool:
+        data = self._take(side, side.left)
+        side.left -= len(data)
+        self._body(side, data)
+        if not side.left:
+            side.at = _At.CHUNK_END
+        return True
+
+    def _step_chunk_end(self, side: _Direction, events: list[Event]) -> bool:
+        if side.buffer == b"\r":
+            return False
+        if side.buffer.startswith((b"\r\n", b"\n")):
+            self._take(side, 1 if side.buffer[0] == 10 else 2)
+            side.at = _At.CHUNK_LINE
+        else:
+            self._emit(side, events, complete=False)
+            self._seek(side, "no chunk")
+        return True
+
+    def _step_trailers(self, side: _Direction, events: list[Event]) -> bool:
+        buffer = side.buffer
+        if buffer.startswith((b"\r\n", b"\n")):
+            self._take(side, 1 if buffer[0] == 10 else 2)
+            self._emit(side, events, complete=True)
+            return True
+        match = _BLANK.search(buffer, 0, MAX_HEAD)
+        if match is None:
+            if len(buffer) < MAX_HEAD and buffer != b"\r":
+                return False
+            if buffer == b"\r":
+                return False
+            self._emit(side, events, complete=False)
+            self._seek(side, "limit")
+            return True
+        side.trailers = _headers(self._take(side, match.end())[: match.start() + 1])
+        self._emit(side, events, complete=True)
+        return True
+
+    def _step_held(self, side: _Direction, events: list[Event]) -> bool:
+        if len(side.buffer) <= MAX_HELD:
+            return False
+        self._release(events, tunnel=not starts_request(side.buffer))
+        return True
+
+    def _step_tunnel(self, side: _Direction, events: list[Event]) -> bool:
+        self._hand_out(side, events)
+        return False
+
+    def _release(self, events: list[Event], *, tunnel: bool) -> None:
+        """The request direction goes on, as a tunnel or with the next request."""
+        side = self._up
+        if tunnel:
+            if side.at is _At.SEEK:
+                self._found(side, events)
+            side.at = _At.TUNNEL
+            self.tunnel = self.tunnel or self._protocol
+            self._hand_out(side, events)
+        else:
+            self._upgrade = None
+            side.at = _At.HEAD
+            self._run(side, events)
+
+    def _hand_out(self, side: _Direction, events: list[Event]) -> None:
+        """Give away all that is in the buffer as bytes of the tunnel."""
+        if side.buffer:
+            number = self._upgrade.number if self._upgrade else None
+            start = side.offset
+            data = self._take(side, len(side.buffer))
+            events.append(Tunnel(side.response, self.tunnel or "", number, data, start))
+
+    def _body(self, side: _Direction, data: bytes) -> None:
+        """Keep body bytes up to the bound, and count all of them."""
+        side.size += len(data)
+        if data and side.held < self._max_body:
+            part = data[: self._max_body - side.held]
+            side.parts.append(part)
+            side.held += len(part)
+
+    def _hole(self, side: _Direction, size: int) -> None:
+        """Lost bytes of a body: zeros in their place, so that offsets stay true."""
+        zeros = min(size, self._max_body - side.held)
+        self._body(side, bytes(zeros))
+        side.size += size - zeros
+        side.lost += size
+        side.offset += size
+
+    def _emit(self, side: _Direction, events: list[Event], *, complete: bool) -> None:
+        """Tell the message that was read and make ready for the next."""
+        head = side.head
+        if head is None:
+            return
+        body = side.parts[0] if len(side.parts) == 1 else b"".join(side.parts)
+        rest = (
+            side.trailers,
+            body,
+            side.size,
+            side.size > len(body),
+            side.lost,
+            complete,
+            side.start,
+            side.offset,
+        )
+        if side.response:
+            events.append(Response(side.number, head.status, head.reason, head.version, head.headers, *rest))
+        else:
+            events.append(
+                Request(side.number or 0, head.method, head.target, head.version, head.headers, *rest)
+            )
+        side.head = None
+        side.parts = []
+        side.held = side.size = side.lost = side.left = 0
+        side.trailers = ()
+        waits = not side.response and self._upgrade is not None and self._upgrade.number == side.number
+        side.at = _At.HELD if waits else _At.HEAD
+        if waits and self.tunnel:
+            side.at = _At.TUNNEL
+
+    @staticmethod
+    def _seek(side: _Direction, reason: str) -> None:
+        if side.at is not _At.SEEK:
+            side.at = _At.SEEK
+            side.reason = reason
+            side.skipped_from = side.offset
+
+    @staticmethod
+    def _found(side: _Direction, events: list[Event]) -> None:
+        if side.offset > side.skipped_from:
+            events.append(Skipped(side.response, side.skipped_from, side.offset, side.reason))
+        side.skipped_from = side.offset
+
+
+_STEPS = {
+    _At.SEEK: Connection._step_seek,
+    _At.HEAD: Connection._step_head,
+    _At.LENGTH: Connection._step_length,
+    _At.CHUNK_LINE: Connection._step_chunk_line,
+    _At.CHUNK: Connection._step_chunk,
+    _At.CHUNK_END: Connection._step_chunk_end,
+    _At.TRAILERS: Connection._step_trailers,
+    _At.CLOSE: Connection._step_close,
+    _At.HELD: Connection._step_held,
+    _At.TUNNEL: Connection._step_tunnel,
+}

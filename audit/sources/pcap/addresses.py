@@ -13,7 +13,7 @@ import numpy as np
 from audit.sources.pcap.batch import U64, Bools
 from audit.sources.pcap.packets import IPV4_HIGH
 
-_HIGH = int(IPV4_HIGH)
+HIGH = int(IPV4_HIGH)
 _PRIVATE = ((0x0A000000, 8), (0xAC100000, 12), (0xC0A80000, 16), (0xA9FE0000, 16), (0x64400000, 10),
             (0x7F000000, 8), (0, 8))  # fmt: skip
 
@@ -21,7 +21,7 @@ _PRIVATE = ((0x0A000000, 8), (0xAC100000, 12), (0xC0A80000, 16), (0xA9FE0000, 16
 @lru_cache(maxsize=65_536)
 def text(high: int, low: int) -> str:
     """The address as people write it."""
-    if high == _HIGH and low < 1 << 32:
+    if high == HIGH and low < 1 << 32:
         return f"{low >> 24}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
     return socket.inet_ntop(socket.AF_INET6, (high << 64 | low).to_bytes(16, "big"))
 
@@ -34,7 +34,7 @@ def halves(address: str) -> tuple[int, int] | None:
         except OSError:
             continue
         if family == socket.AF_INET:
-            return _HIGH, int.from_bytes(packed, "big")
+            return HIGH, int.from_bytes(packed, "big")
         return int.from_bytes(packed[:8], "big"), int.from_bytes(packed[8:], "big")
     return None
 

@@ -27,7 +27,7 @@ _SYN, _ACK = 0x02, 0x10
 _INDEX_BITS = 21
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
-    "first_number": np.int64, "first": np.int64, "last": np.int64, "isn": np.int64, "device_a": np.uint8,
+    "first_number": np.int64, "first": np.int64, "last": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8,
     "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
     "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
     "tried": np.int64,
@@ -68,7 +68,8 @@ class FlowTable:
     first_number: I64
     first: I64
     last: I64
-    isn: I64
+    isn: I64  # initial sequence number of the side that opened it, -1: not seen
+    isn_answer: I64
     device_a: U8
     opener_a: U8
     packets_ab: I64
@@ -108,7 +109,7 @@ class FlowTable:
         self._create(rows, packets, order, starts, keys, hashes, ab, syn, flags)
         if len(order):
             self._count(rows, packets, order, starts, ab, counted)
-            self._remember(rows, starts, time, syn, isn)
+            self._remember(rows, starts, time, syn, isn, syn & (flags & _ACK != 0), packets.seq[order])
         return Grouped(order, starts, rows, ab)
 
     def _splits(
@@ -161,7 +162,7 @@ class FlowTable:
         self.first_number[new] = packets.number[firsts]
         self.first[new] = packets.time[firsts]
         self.last[new] = packets.time[firsts]
-        self.isn[new] = -1
+        self.isn[new] = self.isn_answer[new] = -1
         answered = syn[at] & (flags[at] & _ACK != 0)
         opened = syn[at] & ~answered
         by_a = np.where(answered, ~ab[at], ab[at])
@@ -199,7 +200,9 @@ class FlowTable:
             getattr(self, name + "_ab")[rows] += forth
             getattr(self, name + "_ba")[rows] += both - forth
 
-    def _remember(self, rows: I64, starts: I64, time: I64, syn: Bools, isn: I64) -> None:
+    def _remember(
+        self, rows: I64, starts: I64, time: I64, syn: Bools, isn: I64, answer: Bools, seq: I64
+    ) -> None:  # fmt: skip
         self.first[rows] = np.minimum(self.first[rows], np.minimum.reduceat(time, starts))
         self.last[rows] = np.maximum(self.last[rows], np.maximum.reduceat(time, starts))
         if syn.any():
@@ -207,6 +210,9 @@ class FlowTable:
             latest = np.maximum.reduceat(position, starts)
             have = latest >= 0
             self.isn[rows[have]] = isn[latest[have]]
+            latest = np.maximum.reduceat(np.where(answer, position, -1), starts)
+            have = latest >= 0
+            self.isn_answer[rows[have]] = seq[latest[have]]
 
     def _lookup(self, hashes: U64, keys: list[U64]) -> I64:
         """The open flow of each key, -1 where there is none."""

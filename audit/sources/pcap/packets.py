@@ -251,13 +251,19 @@ def _transport(data: U8, packets: Packets, l4: I64, stop: I64, wire_stop: I64) -
     packets.payload = l4
     packets.carried = np.maximum(stop - l4, 0)
     packets.sent = np.maximum(wire_stop - l4, 0)
-    readable = (packets.part != LATER) & (packets.valid != 0)
+    readable = (packets.part == WHOLE) & (packets.valid != 0)
     _tcp(data, packets, _select(readable & (packets.proto == TCP) & (l4 + 4 <= stop)))
     _udp(data, packets, _select(readable & (packets.proto == UDP) & (l4 + 4 <= stop)))
     sctp = np.flatnonzero(readable & (packets.proto == SCTP) & (l4 + 4 <= stop))
     if len(sctp):
         header = _rows(data, l4[sctp], _UDP)
         packets.sport[sctp], packets.dport[sctp] = header["sport"], header["dport"]
+
+
+    begun = np.flatnonzero((packets.part == FIRST) & np.isin(packets.proto, (TCP, UDP)) & (l4 + 4 <= stop))
+    if len(begun):  # the payload of a fragment begins with the transport header
+        header = _rows(data, l4[begun], _UDP)
+        packets.sport[begun], packets.dport[begun] = header["sport"], header["dport"]
 
 
 def _select(mask: np.ndarray) -> I64 | slice:  # type: ignore[type-arg]

@@ -1,0 +1,318 @@
+"""One pass over a capture: batches of packets in, records out, for one share of the flows.
+
+The shares divide the flows by their endpoints, so several processes can each take one; every one of them
+sees all packets, none sees all flows. What is told depends on the packets and on nothing else: not on where
+a batch ends, nor on how many shares there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.records import Observability
+from audit.sources.pcap import addresses, payloads
+from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch
+from audit.sources.pcap.conversation import Conversation
+from audit.sources.pcap.datagrams import Datagrams
+from audit.sources.pcap.flows import FlowTable, Grouped
+from audit.sources.pcap.fragments import Fragments
+from audit.sources.pcap.packets import TCP, UDP, Packets, walk
+from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
+
+PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
+UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
+_SECOND = 1_000_000_000
+_QUIET = 900 * _SECOND  # a conversation silent for so long is told and forgotten
+_EPOCH = 60 * _SECOND
+_BLOCK = 64  # packets of a flow turned into Python objects at a time
+
+
+class Known(NamedTuple):
+    """What payloads said of a flow as a whole."""
+
+    observability: Observability
+    reason: str | None
+    names: dict[str, tuple[str, ...]]
+    told: int  # records so far
+
+
+class Analysis:
+    """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made."""
+
+    def __init__(
+        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1
+    ) -> None:
+        self.table = FlowTable(device)
+        self.known: dict[int, Known] = {}
+        self.unknown_links: dict[int, int] = {}
+        self.fragments = Fragments()
+        self._kinds = kinds & PAYLOAD_KINDS
+        self._ledger = Ledger(capture)
+        self._live: dict[int, Conversation | Datagrams] = {}
+        self._share, self._shares = share, shares
+        self._latest = NO_TIME
+        self._epochs: list[tuple[int, int]] = []  # (time, packet at which it had passed)
+
+    @property
+    def reads_payloads(self) -> bool:
+        """Whether payloads are looked at."""
+        return bool(self._kinds)
+
+    @property
+    def resolved(self) -> list[Resolved]:
+        """All addresses that DNS gave to names, in the order of the flows' batches."""
+        return self._ledger.resolved
+
+    def batch(self, batch: Batch) -> list[Told]:
+        """Read a batch; what it completed, in order."""
+        packets, _, unknown = walk(batch)
+        for link, packet_count in unknown.items():
+            self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
+        if not len(packets):
+            return []
+        data, packets, counted = self.fragments.reassemble(batch.data, packets)
+        self._pass_time(packets)
+        if self._shares > 1:
+            mine = np.flatnonzero(_shares(packets, self._shares) == self._share)
+            packets = packets.take(mine)
+            counted = None if counted is None else counted[mine]
+            if not len(packets):
+                return self._told()
+        grouped = self.table.add(packets, counted)
+        if self._kinds:
+            self._tcp(data, packets, grouped)
+            self._udp(data, packets, grouped)
+            self._forget_quiet()
+        return self._told()
+
+    def finish(self, number: int) -> list[Told]:
+        """The capture ended before packet `number`: tell what is left."""
+        for row in sorted(self._live, key=lambda row: int(self.table.first_number[row])):
+            self._end(row, number)
+        return self._told()
+
+    def _told(self) -> list[Told]:
+        told, self._ledger.told = sorted(self._ledger.told, key=lambda item: item[:3]), []
+        return told
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def _pass_time(self, packets: Packets) -> None:
+        """Note at which packets another minute had passed."""
+        latest = np.maximum(np.maximum.accumulate(packets.time), self._latest)
+        epochs = latest // _EPOCH
+        before = self._latest // _EPOCH
+        changed = np.flatnonzero(np.diff(epochs, prepend=before) > 0)
+        self._epochs += [(int(epochs[at]) * _EPOCH, int(packets.number[at])) for at in changed]
+        self._latest = int(latest[-1])
+
+    def _forget_quiet(self) -> None:
+        """End what has been silent too long."""
+        if self._epochs:
+            now = self._epochs[-1][0]
+            for row in [row for row, live in self._live.items() if now - live.last > _QUIET]:
+                self._end(row, self._noticed(self._live[row].last))
+            self._epochs = self._epochs[-1:]
+
+    def _noticed(self, last: int) -> int:
+        """The packet that shows that what spoke `last` then is silent, 0 if none has."""
+        return next((number for time, number in self._epochs if time - last > _QUIET), 0)
+
+    def _end(self, row: int, number: int) -> None:
+        live = self._live.pop(row)
+        live.teller.number = number
+        live.finish()
+        self._learn(row, live.teller)
+        self.table.stage[row] = UNTRIED
+        self.table.tried[row] = 1
+
+    def _learn(self, row: int, teller: Teller) -> None:
+        reason: str | None
+        observability, reason = teller.status or ("not_observed", "unknown protocol")
+        if teller.lost and observability == "observed":
+            reason = "lost"
+        self.known[row] = Known(observability, reason, teller.named(), teller.count)
+
+    def _teller(self, row: int) -> Teller:
+        table = self.table
+        ports = int(table.ports[row])
+        a = addresses.text(int(table.a_hi[row]), int(table.a_lo[row])), ports >> 32
+        b = addresses.text(int(table.b_hi[row]), int(table.b_lo[row])), ports >> 16 & 0xFFFF
+        teller = Teller(self._ledger, int(table.first_number[row]), bool(table.device_a[row]), a, b)
+        known = self.known.get(row)
+        if known is not None:
+            teller.resume(known.told, known.names, (known.observability, known.reason))
+        return teller
+
+    # --- TCP -------------------------------------------------------------------------------------
+
+    def _tcp(self, data: U8, packets: Packets, grouped: Grouped) -> None:
+        order, starts, rows, _ = grouped
+        table = self.table
+        stops = np.append(starts[1:], len(order))
+        wanted = np.flatnonzero(
+            (packets.proto[order[starts]] == TCP)
+            & (table.stage[rows] != OVER)
+            & ((table.payload_ab[rows] + table.payload_ba[rows] > 0) | (table.stage[rows] == TALKING))
+        )
+        if not len(wanted):
+            return
+        begins = self._beginnings(data, packets, grouped, stops, wanted)
+        for group in wanted.tolist():
+            at = begins.get(group)
+            if at is not None:
+                self._follow(data, packets, grouped, int(rows[group]), *at, int(stops[group]))
+
+    def _beginnings(
+        self, data: U8, packets: Packets, grouped: Grouped, stops: I64, wanted: I64
+    ) -> dict[int, tuple[int, int]]:
+        """Where in the order to begin reading each of the wanted groups that is worth reading, and how many
+        payloads were passed over before."""
+        order, starts, rows, _ = grouped
+        table = self.table
+        talking = table.stage[rows[wanted]] == TALKING
+        begins = {group: (at, 0) for group, at in zip(wanted[talking].tolist(), starts[wanted[talking]].tolist(), strict=True)}
+        untried = wanted[~talking]
+        if not len(untried):
+            return begins
+        lengths = stops[untried] - starts[untried]
+        group = np.repeat(np.arange(len(untried)), lengths)
+        first = np.cumsum(lengths) - lengths
+        place = np.arange(len(group)) - first[group] + starts[untried][group]
+        filled = packets.carried[order[place]] > 0
+        group, place = group[filled], place[filled]
+        if not len(group):
+            return begins
+        opens = np.flatnonzero(np.diff(group, prepend=-1))
+        rank = np.arange(len(group)) - np.repeat(opens, np.diff(np.append(opens, len(group))))
+        rank += table.tried[rows[untried[group]]]
+        few = np.flatnonzero(rank < payloads.TRIES)
+        telling = few[payloads.telling_tcp(data, packets, order[place[few]], self._kinds)]
+        chosen, index = np.unique(group[telling], return_index=True)
+        for which, at in zip(untried[chosen].tolist(), telling[index].tolist(), strict=True):
+            begins[which] = int(place[at]), int(rank[at])
+        rest = np.setdiff1d(np.arange(len(untried)), chosen)
+        counts = np.bincount(group, minlength=len(untried))[rest]
+        owners = rows[untried[rest]]
+        table.tried[owners] += counts
+        table.stage[owners[table.tried[owners] >= payloads.TRIES]] = OVER
+        return begins
+
+    def _follow(
+        self, data: U8, packets: Packets, grouped: Grouped, row: int, at: int, passed: int, stop: int
+    ) -> None:  # fmt: skip
+        """Let a conversation go on over these packets, until it has nothing more to say."""
+        order, _, _, ab = grouped
+        live = self._live.get(row)
+        if live is None:
+            live = self._live[row] = self._converse(packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed)
+            self.table.stage[row] = TALKING
+        assert isinstance(live, Conversation)
+        teller = live.teller
+        for begin in range(at, stop, _BLOCK):
+            block = order[begin : min(begin + _BLOCK, stop)]
+            columns = (
+                packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload,
+                packets.carried, packets.sent,
+            )  # fmt: skip
+            sides = ab[begin : begin + len(block)].tolist()
+            for index, forth, number, time, flags, sequence, acknowledged, place, carried, sent in zip(
+                count(begin), sides, *(column[block].tolist() for column in columns)
+            ):
+                teller.number = number
+                teller.time = None if time == NO_TIME else time / 1e9
+                if time - live.last > _QUIET and live.last and self._noticed(live.last):
+                    self._end(row, self._noticed(live.last))
+                    rest = Grouped(order[index:stop], np.zeros(1, np.int64), np.array([row]), ab[index:stop])
+                    self._tcp(data, packets, rest)
+                    return
+                live.last = time
+                live.packet(
+                    0 if forth else 1, flags, sequence, acknowledged, data[place : place + carried].tobytes(),
+                    sent - carried,
+                )  # fmt: skip
+                if live.done:
+                    break
+            if live.done:
+                break
+        if live.done:
+            self._learn(row, teller)
+            del self._live[row]
+            self.table.stage[row] = OVER
+
+    def _converse(self, packets: Packets, packet: int, row: int, side: int, *, fresh: bool) -> Conversation:
+        """A new conversation that begins with this packet, which `side` sent."""
+        table = self.table
+        expected: list[int | None] = [None, None]
+        opener = 0 if table.opener_a[row] else 1
+        for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
+            if number >= 0 and fresh:
+                expected[which] = number + 1 & 0xFFFFFFFF
+        sequence, known = int(packets.seq[packet]), expected[side]
+        if known is not None and (sequence - known) & 0xFFFFFFFF > 1 << 20:
+            expected[side] = sequence
+        return Conversation(self._teller(row), (expected[0], expected[1]))
+
+    # --- UDP -------------------------------------------------------------------------------------
+
+    def _udp(self, data: U8, packets: Packets, grouped: Grouped) -> None:
+        order, starts, rows, ab = grouped
+        lengths = np.diff(np.append(starts, len(order)))
+        chosen = (packets.proto[order] == UDP) & (packets.carried[order] > 0) & (packets.part[order] == 0)
+        places = np.flatnonzero(chosen)
+        if not len(places):
+            return
+        kinds = payloads.telling_udp(data, packets, order[places], self._kinds)
+        kept = kinds > 0
+        places, kinds = places[kept], kinds[kept]
+        owners = np.repeat(rows, lengths)[places]
+        which = order[places]
+        for row, kind, forth, number, time, at, size in zip(
+            owners.tolist(), kinds.tolist(), ab[places].tolist(), packets.number[which].tolist(),
+            packets.time[which].tolist(), packets.payload[which].tolist(), packets.carried[which].tolist(),
+            strict=True,
+        ):  # fmt: skip
+            live = self._live.get(row)
+            if live is None:
+                ports = int(self.table.ports[row])
+                live = Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
+                self._live[row] = live
+            assert isinstance(live, Datagrams)
+            live.teller.number = number
+            live.teller.time = None if time == NO_TIME else time / 1e9
+            live.last = time
+            live.packet(0 if forth else 1, kind, data[at : at + size].tobytes())
+        for row in set(owners.tolist()):
+            live = self._live[row]
+            if isinstance(live, Datagrams) and live.stateless:
+                self._learn(row, live.teller)
+                del self._live[row]
+
+
+def _shares(packets: Packets, shares: int) -> I64:
+    """Which share each packet's flow belongs to: the same for both directions."""
+    mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
+    mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
+    mixed *= np.uint64(0xD6E8FEB86659FD93)
+    return ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+
+
+def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:
+    """The history of each address, oldest first."""
+    history: dict[str, list[Resolved]] = {}
+    for answer in sorted(resolved):
+        history.setdefault(answer.address, []).append(answer)
+    return history
+
+
+def told(analysis: Analysis, batches: Iterator[Batch]) -> Iterator[Told]:
+    """All that the batches tell, in order."""
+    number = 1
+    for batch in batches:
+        yield from analysis.batch(batch)
+        number = batch.number + len(batch.start)
+    yield from analysis.finish(number)

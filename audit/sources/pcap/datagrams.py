@@ -1,0 +1,100 @@
+"""UDP payloads that can tell something: DNS and its relatives, QUIC and DTLS hellos, clear text.
+
+A datagram needs no order; only hellos that span several datagrams keep a state per flow, which is
+dropped as soon as they are told.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from audit.protocols import dns, dtls, gquic, quic, tls
+from audit.protocols.malformed import Malformed
+from audit.sources.pcap import payloads
+from audit.sources.pcap.telling import Teller
+
+_Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
+_CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
+_MAX_HELLOS = 32  # per flow
+
+
+class Datagrams:
+    """One UDP flow."""
+
+    __slots__ = ("_dtls", "_hellos", "_quic", "carrier", "last", "teller")
+
+    def __init__(self, teller: Teller, ports: tuple[int, int]) -> None:
+        self.teller = teller
+        self.carrier: _Carrier = next((_CARRIERS[port] for port in ports if port in _CARRIERS), "udp")
+        if 53 in ports:
+            self.carrier = "udp"
+        self._quic: quic.Initials | None = None
+        self._dtls: tuple[dtls.Stream, dtls.Stream] | None = None
+        self._hellos = 0
+        self.last = 0
+
+    @property
+    def stateless(self) -> bool:
+        """Whether nothing need be remembered for the next datagram."""
+        return self._quic is None and self._dtls is None
+
+    def packet(self, side: int, kind: int, data: bytes) -> None:
+        """Take a datagram that `side` sent; `kind` is what it may be."""
+        try:
+            if kind == payloads.DNS:
+                self._dns_message(side, data)
+            elif kind == payloads.QUIC:
+                self._initial(side, data)
+            elif kind == payloads.GQUIC:
+                self._google(side, data)
+            elif kind == payloads.DTLS:
+                self._hello(side, data)
+            else:
+                self.teller.message(side, data, "udp")
+        except Malformed:
+            if kind == payloads.QUIC:
+                self._google(side, data)
+
+    def _dns_message(self, side: int, data: bytes) -> None:
+        message = dns.parse(data, nbns=self.carrier == "nbns")
+        self.teller.dns(side, message, self.carrier)
+        if message.questions:
+            self.teller.observed("observed")
+        else:
+            self.teller.message(side, data, "udp")
+
+    def _initial(self, side: int, data: bytes) -> None:
+        self._quic = self._quic or quic.Initials()
+        self.teller.observed(*(self.teller.status or ("metadata_only", "quic")))
+        for event in self._quic.feed(data):
+            if isinstance(event, quic.Hello) and not event.server and event.kind == tls.CLIENT_HELLO:
+                self._hellos += 1
+                if self._hellos <= _MAX_HELLOS:
+                    self.teller.hello(side, tls.client_hello(event.body), "quic")
+
+    def _google(self, side: int, data: bytes) -> None:
+        try:
+            hello = gquic.client_hello(data)
+        except Malformed:
+            return
+        if hello.sni is not None:
+            self.teller.google_hello(side, hello.sni, hello.version)
+
+    def _hello(self, side: int, data: bytes) -> None:
+        self._dtls = self._dtls or (dtls.Stream(), dtls.Stream())
+        for event in self._dtls[side].feed(data):
+            if isinstance(event, tls.ClientHello):
+                self.teller.hello(side, event, "dtls")
+            elif isinstance(event, tls.Certificate):
+                for name in event.names[:8]:
+                    self.teller.name("certificate", name)
+
+    def finish(self) -> None:
+        """The flow ended: hellos of which only the beginning came."""
+        if self._quic is not None:
+            for hello in self._quic.partial():
+                if not hello.server and hello.kind == tls.CLIENT_HELLO:
+                    try:
+                        self.teller.hello(0 if self.teller.device_a else 1, tls.client_hello(hello.body), "quic")
+                    except Malformed:
+                        continue

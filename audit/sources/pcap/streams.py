@@ -1,0 +1,124 @@
+"""One direction of a TCP connection put in order: segments in, contiguous bytes and gaps out (RFC 9293).
+
+Reordering, retransmission and overlap are undone (the bytes that came first are kept). A hole is declared
+lost, and reading goes on behind it, when too much waits behind it, when the other side has acknowledged
+it some packets ago, or when the stream ends. It never waits for ever, and holds `MAX_HELD` bytes at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAX_HELD = 1 << 20
+MAX_WAITING = 1_024  # segments
+PATIENCE = 48  # packets of the connection after which an acknowledged hole is no reordering any more
+_JUMP = 1 << 26  # bytes: a sequence number this far off belongs to something else
+_MASK = 0xFFFFFFFF
+
+Piece = bytes | int
+"""Bytes of the stream, or the size of a gap in it."""
+
+
+class Half:
+    """What one side sent. `expected` is the next sequence number, None before the first byte."""
+
+    __slots__ = ("_acknowledged", "_held", "_waiting", "expected")
+
+    def __init__(self, expected: int | None = None) -> None:
+        self.expected = expected
+        self._waiting: dict[int, tuple[bytes, int]] = {}  # by distance from `expected`
+        self._held = 0
+        self._acknowledged = 0  # packets seen since the hole was acknowledged
+
+    @property
+    def waits(self) -> bool:
+        """Whether segments wait behind a hole."""
+        return bool(self._waiting)
+
+    def segment(self, sequence: int, data: bytes, cut: int) -> Iterator[Piece]:
+        """Take a segment; `cut` bytes at its end were not recorded."""
+        if self.expected is None:
+            self.expected = sequence
+        ahead = (sequence - self.expected + 0x80000000 & _MASK) - 0x80000000
+        if ahead == 0 and not self._waiting:
+            yield from self._deliver(data, cut)
+            return
+        if abs(ahead) > _JUMP:
+            yield from self.flush()
+            yield _JUMP
+            self.expected = sequence
+            yield from self._deliver(data, cut)
+            return
+        if ahead < 0:
+            size = len(data) + cut + ahead
+            if size <= 0:
+                return  # all of it was there before
+            if -ahead >= len(data):
+                data, cut = b"", size
+            else:
+                data = data[-ahead:]
+            ahead = 0
+        known = self._waiting.get(ahead)
+        if known is None or len(known[0]) < len(data):
+            self._held += len(data) - (len(known[0]) if known else 0)
+            self._waiting[ahead] = (data, cut)
+        if ahead == 0:
+            yield from self._drain()
+        while self._held > MAX_HELD or len(self._waiting) > MAX_WAITING:
+            yield from self._skip()
+
+    def acknowledged(self, number: int) -> Iterator[Piece]:
+        """The other side has everything before `number`."""
+        if self._waiting and self.expected is not None:
+            beyond = (number - self.expected + 0x80000000 & _MASK) - 0x80000000
+            if 0 < beyond < _JUMP:
+                self._acknowledged += 1
+                if self._acknowledged > PATIENCE:
+                    yield from self._skip()
+
+    def flush(self) -> Iterator[Piece]:
+        """The stream ended: whatever waits, with the gaps before it."""
+        while self._waiting:
+            yield from self._skip()
+
+    def _deliver(self, data: bytes, cut: int) -> Iterator[Piece]:
+        assert self.expected is not None
+        self.expected = self.expected + len(data) + cut & _MASK
+        if data:
+            yield data
+        if cut:
+            yield cut
+
+    def _skip(self) -> Iterator[Piece]:
+        """Declare the first hole lost."""
+        assert self.expected is not None
+        first = min(self._waiting)
+        self._acknowledged = 0
+        if first > 0:
+            yield first
+            self._shift(first)
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[Piece]:
+        """Deliver what has no hole before it any more."""
+        while self._waiting:
+            first = min(self._waiting)
+            if first > 0:
+                return
+            data, cut = self._waiting.pop(first)
+            self._held -= len(data)
+            size = len(data) + cut + first
+            if size <= 0:
+                continue
+            data = data[-first:] if first else data
+            cut = size - len(data)
+            yield from ((data,) if data else ())
+            if cut:
+                yield cut
+            self._shift(size)
+        self._acknowledged = 0
+
+    def _shift(self, size: int) -> None:
+        assert self.expected is not None
+        self.expected = self.expected + size & _MASK
+        self._waiting = {ahead - size: value for ahead, value in self._waiting.items()}

@@ -1,0 +1,247 @@
+"""From what parsers say to records: one `Teller` per flow knows its addresses, its device's side, its clock.
+
+Ids: a flow is named `f` and the number of its first packet, a transmission by its flow and its place
+among the flow's transmissions. Both are the same however the file was cut or the work divided. Payloads are
+handed over as sent; nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from audit.protocols import dns, http1, ja4, tls
+from audit.records import (
+    Dns,
+    Gap,
+    GapReason,
+    Headers,
+    Http,
+    Message,
+    Observability,
+    Record,
+    SecuredBy,
+    Tls,
+    WebSocketMessage,
+)
+
+_MAX_NAMES = 16  # kept per flow and kind
+_NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
+_DNS_TYPES = {
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 17: "RP",
+    18: "AFSDB", 25: "KEY", 28: "AAAA", 29: "LOC", 32: "NB", 33: "SRV", 35: "NAPTR", 39: "DNAME", 41: "OPT",
+    43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA",
+    64: "SVCB", 65: "HTTPS", 99: "SPF", 249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 255: "ANY", 257: "CAA",
+}  # fmt: skip
+_NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
+_VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
+             0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
+_CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
+
+
+class Told(NamedTuple):
+    """A record and where it stands: the packet that completed it, its flow's first packet, its ordinal."""
+
+    number: int
+    flow: int
+    ordinal: int
+    record: Record
+
+
+class Resolved(NamedTuple):
+    """A DNS answer: at packet `number`, `address` was said to be `name`'s."""
+
+    number: int
+    address: str
+    name: str
+
+
+class Ledger:
+    """Everything the tellers of one reading have told."""
+
+    def __init__(self, capture: str) -> None:
+        self.capture = capture
+        self.told: list[Told] = []
+        self.resolved: list[Resolved] = []
+
+
+class Teller:
+    """Makes the records of one flow. `number` and `time` are those of the packet being read; `device_a` says
+    whether endpoint a, side 0, is the device."""
+
+    __slots__ = ("_common", "_ledger", "count", "device_a", "first", "lost", "names", "number", "port", "status", "time")
+
+    def __init__(
+        self, ledger: Ledger, first: int, device_a: bool, a: tuple[str, int], b: tuple[str, int]
+    ) -> None:
+        self._ledger = ledger
+        self.first = first
+        self.device_a = device_a
+        self.number = 0
+        self.time: float | None = None
+        self.names: dict[str, dict[str, None]] = {}
+        self.status: tuple[Observability, str | None] | None = None
+        self.lost = 0
+        self.count = 0
+        near, far = (a, b) if device_a else (b, a)
+        self.port = far[1]
+        self._common: dict[str, Any] = {
+            "capture": ledger.capture, "flow": f"f{first}", "src": near[0], "sport": near[1], "dst": far[0],
+            "dport": far[1],
+        }  # fmt: skip
+
+    def resume(
+        self, count: int, names: dict[str, tuple[str, ...]], status: tuple[Observability, str | None]
+    ) -> None:
+        """Go on where an earlier teller of the same flow left off."""
+        self.count, self.status = count, status
+        self.names = {kind: dict.fromkeys(known) for kind, known in names.items()}
+
+    def direction(self, side: int) -> Literal["up", "down"]:
+        """Of what endpoint a (0) or b (1) sent."""
+        return "up" if (side == 0) == self.device_a else "down"
+
+    def observed(self, observability: Observability, reason: str | None = None) -> None:
+        """How well the flow can be seen; the last word counts."""
+        self.status = observability, reason
+
+    def name(self, kind: str, name: str | None) -> None:
+        """Tie a name to the flow."""
+        if name:
+            known = self.names.setdefault(kind, {})
+            if len(known) < _MAX_NAMES:
+                known[name.lower().rstrip(".")] = None
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """All names of the flow, by kind, the most telling kind first."""
+        return {kind: tuple(self.names[kind]) for kind in _NAME_ORDER if kind in self.names}
+
+    def _tell(self, record: Record) -> None:
+        self._ledger.told.append(Told(self.number, self.first, self.count, record))
+        self.count += 1
+
+    def _id(self) -> str:
+        return f"f{self.first}.{self.count}"
+
+    def dns(self, side: int, message: dns.Message, carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns"]) -> None:
+        """The questions of a message, and the addresses its answers give to names."""
+        types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
+        answers = tuple(answer.data for answer in message.answers) if message.response else ()
+        direction = self.direction(side)
+        for question in message.questions:
+            self._tell(
+                Dns(
+                    **self._common, id=self._id(), time=self.time, direction=direction, name=question.name,
+                    type=types.get(question.type) or f"TYPE{question.type}", response=message.response,
+                    answers=answers, carrier=carrier,
+                )
+            )  # fmt: skip
+        if message.response:
+            asked = message.questions[0].name if message.questions else None
+            for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
+                if answer.type in (dns.A, dns.AAAA):
+                    name = (asked if carrier == "udp" or carrier == "tcp" else None) or answer.name
+                    self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
+                if carrier == "mdns":
+                    self.name("mdns", answer.name)
+
+    def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
+        """A ClientHello that `side` sent."""
+        offered = set(hello.versions) or {hello.version}
+        newest = next((_VERSIONS[version] for version in _CLIENT_OFFERS if version in offered), None)
+        host = hello.sni.lower().rstrip(".") if hello.sni else None
+        self._tell(
+            Tls(
+                **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
+                sni=hello.sni, alpn=hello.alpn, version=newest, ech=hello.ech,
+                ja4=ja4.ja4(hello, {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}[transport]),
+                transport=transport,
+            )
+        )  # fmt: skip
+        self.name("sni", hello.sni)
+        reason = "quic" if transport == "quic" else "no_key"
+        self.observed("metadata_only", "ech" if hello.ech else reason)
+
+    def google_hello(self, side: int, sni: str | None, version: str | None) -> None:
+        """The CHLO of Google's QUIC before the IETF's."""
+        self._tell(
+            Tls(
+                **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=sni,
+                sni=sni, alpn=(version,) if version else (), transport="quic",
+            )
+        )  # fmt: skip
+        self.name("sni", sni)
+        self.observed("metadata_only", "quic")
+
+    def http(
+        self, side: int, request: http1.Request, response: http1.Response | None, time: float | None,
+        secured_by: SecuredBy = "cleartext",
+    ) -> None:  # fmt: skip
+        """A request that `side` sent, and its response as far as it is known."""
+        headers = _raw(request.headers)
+        authority = _header(request.headers, "host")
+        target = request.target
+        scheme = "http"
+        if "://" in target[:12] and request.method != "CONNECT":
+            scheme, _, rest = target.partition("://")
+            absolute, slash, path = rest.partition("/")
+            authority = authority or absolute
+            target = slash + path or "/"
+        elif request.method == "CONNECT":
+            authority = authority or target
+        host = _host(authority)
+        self._tell(
+            Http(
+                **self._common, id=self._id(), time=time, direction=self.direction(side), host=host,
+                method=request.method, scheme=scheme, authority=authority, path=target,
+                version=f"HTTP/{request.version}", status=response.status if response else None,
+                request_bytes=request.size, response_bytes=response.size if response else None,
+                secured_by=secured_by, headers=headers, body=request.body,
+                response_headers=_raw(response.headers) if response else (),
+            )
+        )  # fmt: skip
+        if request.cut or request.lost:
+            lost: GapReason = "lost" if request.lost else "limit"
+            self.gap(lost, request.lost or request.size - len(request.body), "part of a request's body is missing")
+        self.name("http", host)
+        self.observed("observed")
+
+    def message(self, side: int, data: bytes, transport: Literal["tcp", "udp"]) -> None:
+        """A readable payload of no protocol known here."""
+        self._tell(
+            Message(
+                **self._common, id=self._id(), time=self.time, direction=self.direction(side),
+                transport=transport, bytes=len(data), data=data,
+            )
+        )  # fmt: skip
+        self.observed("observed")
+
+    def websocket(self, side: int, text: bool, data: bytes, url: str, host: str | None) -> None:
+        """A WebSocket message in clear."""
+        self._tell(
+            WebSocketMessage(
+                **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
+                type="text" if text else "binary", bytes=len(data), url=url, data=data,
+            )
+        )  # fmt: skip
+
+    def gap(self, reason: GapReason, size: int | None, detail: str) -> None:
+        """Something of this flow is missing."""
+        self._tell(Gap(**self._common, time=self.time, reason=reason, bytes=size, detail=detail))
+
+
+def _raw(headers: http1.Headers) -> Headers:
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+
+
+def _header(headers: Iterable[tuple[str, str]], wanted: str) -> str:
+    return next((value for name, value in headers if name.lower() == wanted), "")
+
+
+def _host(authority: str) -> str | None:
+    host = authority.rpartition("@")[2].strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    else:
+        host = host.partition(":")[0]
+    return host.lower().rstrip(".") or None

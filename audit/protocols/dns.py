@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from socket import AF_INET6, inet_ntop
+from socket import AF_INET6, inet_ntoa, inet_ntop
 from typing import NamedTuple
 
 from audit.protocols import resync
@@ -137,14 +137,7 @@ def _records(message: bytes, at: int, count: int, into: list[Answer], read: _Rea
         if end > len(message):
             raise Malformed("a DNS record is cut")
         if kind == A and length == 4:
-            into.append(
-                Answer(
-                    name,
-                    A,
-                    ttl,
-                    "%d.%d.%d.%d" % (message[at], message[at + 1], message[at + 2], message[at + 3]),
-                )
-            )  # noqa: UP031 - twice as fast
+            into.append(Answer(name, A, ttl, inet_ntoa(message[at:end])))
         elif kind != OPT:
             into.append(Answer(name, kind, ttl, _data(message, at, end, kind, read is _nbns_name)))
         at = end

@@ -1,0 +1,229 @@
+"""MQTT packets: who connects, what is published, which topics are wished for.
+
+MQTT 3.1 (IBM and Eurotech), 3.1.1 and 5.0 (OASIS standards). Passwords are never handed out. Must never
+believe a length beyond MAX_PACKET, nor wait for one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from audit.protocols import resync
+from audit.protocols.malformed import Malformed
+
+MAX_PACKET = 16 << 20
+MAX_TOPICS = 1024
+
+CONNECT, CONNACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT = 1, 2, 3, 8, 10, 14
+
+
+class Connect(NamedTuple):
+    """A client introduces itself; `level` is 3 (3.1), 4 (3.1.1) or 5. The will is a message kept for later."""
+
+    level: int
+    client_id: str
+    username: str | None
+    password: bool
+    will_topic: str | None
+    will: bytes
+
+
+class Publish(NamedTuple):
+    """A message; `topic` may be empty in version 5, where an alias stands for it."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    cut: bool
+
+
+class Subscribe(NamedTuple):
+    """The topic filters a client wants to hear, or (`end`) no longer."""
+
+    topics: tuple[str, ...]
+    end: bool
+
+
+class Other(NamedTuple):
+    """Any other packet, by its type."""
+
+    kind: int
+
+
+Event = Connect | Publish | Subscribe | Other
+
+# CONNECT: flags 0; PUBLISH: any; PUBREL, SUBSCRIBE, UNSUBSCRIBE: flags 2; the rest: flags 0.
+_FIRST = re.compile(rb"[\x10\x20\x30-\x3f\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd0\xe0\xf0]")
+
+
+def starts(data: bytes) -> bool:
+    """Whether bytes begin with a CONNECT packet."""
+    header, _ = _length(data, 0)
+    return (
+        header > 0 and data[:1] == b"\x10" and data[header : header + 6] in {b"\x00\x04MQTT", b"\x00\x06MQIs"}
+    )
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """Length of the fixed header and of what follows; header 0 if incomplete, -1 if no length."""
+    value = 0
+    for place in range(4):
+        if at + 1 + place >= len(data):
+            return 0, 0
+        byte = data[at + 1 + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return 2 + place, value
+    return -1, 0
+
+
+class Packets:
+    """The packets of one direction. `level` is the version of the CONNECT seen in the other, if any."""
+
+    def __init__(self, level: int = 4) -> None:
+        self.level = level
+        self._buffer = b""
+        self._any = False
+        self._lost = False
+        self.skipped = 0
+        """Bytes that could not be read, other than those reported as lost."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The packets that are complete with these bytes. Raises Malformed if the first bytes are none."""
+        buffer = self._buffer + data if self._buffer else data
+        events: list[Event] = []
+        at = 0
+        while at < len(buffer):
+            if self._lost:
+                start, found = resync.find(buffer[at:], _FIRST, 2, _measure)
+                at += start
+                self.skipped += start
+                if not found:
+                    break
+                self._lost = False
+            header, size = _length(buffer, at)
+            if not header:
+                break
+            if header < 0 or size > MAX_PACKET or not _FIRST.match(buffer, at):
+                if not self._any:
+                    raise Malformed("no MQTT packet")
+                self._lost = True
+                continue
+            if len(buffer) < at + header + size:
+                break
+            try:
+                event = self._packet(buffer[at], buffer[at + header : at + header + size])
+            except (Malformed, IndexError):
+                if not self._any:
+                    raise Malformed("no MQTT packet") from None
+                self.skipped += header + size
+            else:
+                events.append(event)
+                self._any = True
+            at += header + size
+        self._buffer = buffer[at:]
+        return events
+
+    def gap(self, size: int) -> list[Event]:
+        """`size` bytes are missing here; the message they were part of is told as far as it came."""
+        if size <= 0:
+            return []
+        events = self.finish()
+        self._lost = self._any = True
+        return events
+
+    def finish(self) -> list[Event]:
+        """The direction ended: a message that was begun."""
+        rest, self._buffer = self._buffer, b""
+        header, size = _length(rest, 0)
+        if self._lost or header <= 0 or rest[0] >> 4 != PUBLISH or not self._any:
+            return []
+        try:
+            event = self._packet(rest[0], rest[header:])
+        except (Malformed, IndexError):
+            return []
+        return [event._replace(cut=len(rest) < header + size)] if isinstance(event, Publish) else []
+
+    def _packet(self, first: int, body: bytes) -> Event:
+        kind = first >> 4
+        if kind == CONNECT:
+            event = _connect(body)
+            self.level = event.level
+            return event
+        if kind == PUBLISH:
+            topic, at = _string(body, 0)
+            if first & 6:
+                at += 2
+            if self.level == 5:
+                at = _behind_properties(body, at)
+            if at > len(body):
+                raise Malformed("a PUBLISH is cut")
+            return Publish(topic.decode("utf-8", "backslashreplace"), body[at:], bool(first & 1), False)
+        if kind in {SUBSCRIBE, UNSUBSCRIBE}:
+            at = _behind_properties(body, 2) if self.level == 5 else 2
+            topics: list[str] = []
+            while at < len(body) and len(topics) < MAX_TOPICS:
+                topic, at = _string(body, at)
+                topics.append(topic.decode("utf-8", "backslashreplace"))
+                at += kind == SUBSCRIBE
+            return Subscribe(tuple(topics), kind == UNSUBSCRIBE)
+        return Other(kind)
+
+
+def _string(body: bytes, at: int) -> tuple[bytes, int]:
+    """A length-prefixed string and the offset behind it."""
+    end = at + 2 + (body[at] << 8 | body[at + 1])
+    if end > len(body):
+        raise Malformed("an MQTT string is cut")
+    return body[at + 2 : end], end
+
+
+def _behind_properties(body: bytes, at: int) -> int:
+    header, size = _length(body, at - 1)
+    if header <= 0:
+        raise Malformed("MQTT properties are cut")
+    return at - 1 + header + size
+
+
+def _connect(body: bytes) -> Connect:
+    name, at = _string(body, 0)
+    if name not in {b"MQTT", b"MQIsdp"}:
+        raise Malformed("no MQTT protocol name")
+    level, flags = body[at] & 0x7F, body[at + 1]
+    at += 4
+    if level == 5:
+        at = _behind_properties(body, at)
+    client, at = _string(body, at)
+    will_topic, will, username = None, b"", None
+    if flags & 4:
+        if level == 5:
+            at = _behind_properties(body, at)
+        topic, at = _string(body, at)
+        will, at = _string(body, at)
+        will_topic = topic.decode("utf-8", "backslashreplace")
+    if flags & 128:
+        user, at = _string(body, at)
+        username = user.decode("utf-8", "backslashreplace")
+    return Connect(
+        level, client.decode("utf-8", "backslashreplace"), username, bool(flags & 64), will_topic, will
+    )
+
+
+def _measure(data: bytes, at: int) -> int:
+    """Length of a plausible packet (for resync)."""
+    header, size = _length(data, at)
+    if header == 0:
+        return resync.MORE
+    if header < 0 or size > 1 << 16 or not _FIRST.match(data, at):
+        return resync.NO
+    kind = data[at] >> 4
+    if kind == PUBLISH:
+        if len(data) < at + header + 2:
+            return resync.MORE
+        topic = data[at + header] << 8 | data[at + header + 1]
+        if topic + 2 > size or (data[at] & 6) == 6 or 0 in data[at + header + 2 : at + header + 2 + topic]:
+            return resync.NO
+    elif kind >= 12 and size > (0 if kind < DISCONNECT else 1 << 10):
+        return resync.NO
+    return header + size

@@ -19,7 +19,7 @@ from pathlib import Path
 from audit import __version__, adapters
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
-from audit.assessment.ledger import coverage, recipients
+from audit.assessment.ledger import coverage, recipients, side_by_side
 from audit.assessment.signals import signals
 from audit.assessment.verdicts import verdicts
 from audit.detection.identifiers import Companions, Key
@@ -71,7 +71,9 @@ def analyze(
     companions = Companions(frozenset())
     with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
         for capture, result in zip(
-            captures, pool.map(partial(_scan, canaries=canaries), captures), strict=True
+            captures,
+            pool.map(partial(_scan, canaries=canaries, experiment=experiment), captures),
+            strict=True,
         ):
             progress(f"read {capture.name}")
             scanned.append(result)
@@ -88,8 +90,9 @@ def analyze(
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
         *signals(scans, experiment, canaries),
     ]
-    who = recipients(scans, experiment, found)
-    seen = coverage(scans, experiment, (result.summary.format for result in scanned))
+    groups = side_by_side(scans)
+    who = recipients(groups, experiment, found)
+    seen = coverage(groups, experiment, (result.summary.format for result in scanned))
     return Audit(
         schema=SCHEMA,
         tool=Tool(name="device-privacy-audit", version=__version__),
@@ -133,8 +136,8 @@ def _infer(captures: Sequence[Capture]) -> tuple[Canary, ...]:
     return inference.canaries()
 
 
-def _scan(capture: Capture, canaries: tuple[Canary, ...]) -> _Scanned:
-    scanner = Scanner(capture.name, Needles(canaries))
+def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment) -> _Scanned:
+    scanner = Scanner(capture.name, Needles(canaries), experiment)
     refused = None
     known = "unknown"
     try:

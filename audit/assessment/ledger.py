@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from audit.assessment.clock import rfc3339
-from audit.assessment.phases import place_at
-from audit.detection.scan import Scan, Traffic, recipient_key
+from audit.detection.identifiers import Key
+from audit.detection.scan import Scan, Seen, Sight, Traffic, recipient_key
 from audit.recipients import identify
 from audit.records import (
     Coverage,
     CoverageEntry,
     Experiment,
     Finding,
-    Flow,
     Gap,
     GapSummary,
     Mode,
+    Observability,
     RecipientSummary,
 )
 
@@ -33,16 +33,45 @@ _ALWAYS = (
 )
 
 
+def side_by_side(scans: Iterable[Scan]) -> list[list[Scan]]:
+    """The captures in groups that overlap in time: what a group shows is the same traffic, seen from more
+    than one place, and must not be counted twice. A capture without times stands alone."""
+    scans = list(scans)
+    groups = [[scan] for scan in scans if scan.first is None or scan.last is None]
+    timed = [
+        (scan.first, scan.last, scan) for scan in scans if scan.first is not None and scan.last is not None
+    ]
+    end = float("-inf")
+    for first, last, scan in sorted(timed, key=lambda entry: (entry[0], entry[2].capture)):
+        if first < end:
+            groups[-1].append(scan)
+        else:
+            groups.append([scan])
+        end = max(end, last)
+    return groups
+
+
 def recipients(
-    scans: Iterable[Scan], experiment: Experiment, found: Iterable[Finding]
+    groups: Iterable[list[Scan]], experiment: Experiment, found: Iterable[Finding]
 ) -> tuple[RecipientSummary, ...]:
-    """Every recipient of all captures, by name, with what went there in each mode."""
-    merged: dict[tuple[str | None, str | None], Traffic] = defaultdict(Traffic)
-    for scan in scans:
-        for key, traffic in scan.recipients.items():
-            merged[key].ips |= traffic.ips
-            merged[key].sent += traffic.sent
-    by_recipient: dict[tuple[str | None, str | None], list[str]] = defaultdict(list)
+    """Every recipient of all captures, by name, with what went there in each mode. Of captures of the same
+    traffic, the one that saw most transmissions counts."""
+    merged: dict[Key, Traffic] = defaultdict(Traffic)
+    for group in groups:
+        best: dict[tuple[Key, str | None], tuple[int, int]] = {}
+        for scan in group:
+            for key, traffic in scan.recipients.items():
+                whole = merged[key]
+                whole.ips |= traffic.ips
+                whole.first = min(filter(None, (whole.first, traffic.first)), default=None)
+                whole.last = max(filter(None, (whole.last, traffic.last)), default=None)
+                for phase, count in traffic.transmissions.items():
+                    here = (count, traffic.bytes[phase])
+                    best[key, phase] = max(best.get((key, phase), here), here)
+        for (key, phase), (count, size) in best.items():
+            merged[key].transmissions[phase] += count
+            merged[key].bytes[phase] += size
+    by_recipient: dict[Key, list[str]] = defaultdict(list)
     for finding in found:
         by_recipient[recipient_key(finding.recipient.host, finding.recipient.ip)].append(finding.id)
     return tuple(
@@ -51,47 +80,74 @@ def recipients(
     )
 
 
-def _summary(
-    key: tuple[str | None, str | None], traffic: Traffic, experiment: Experiment, found: list[str]
-) -> RecipientSummary:
+def _summary(key: Key, traffic: Traffic, experiment: Experiment, found: list[str]) -> RecipientSummary:
+    modes = _modes(experiment)
     count: Counter[Mode] = Counter()
     size: Counter[Mode] = Counter()
-    for time, length in traffic.sent:
-        mode = place_at(experiment, time).mode
-        count[mode] += 1
-        size[mode] += length
-    times = sorted(time for time, _ in traffic.sent if time is not None)
+    for phase, number in traffic.transmissions.items():
+        count[modes[phase]] += number
+        size[modes[phase]] += traffic.bytes[phase]
     host, ip = key
     return RecipientSummary(
         recipient=identify(host, ip or min(traffic.ips, default=None)),
         ips=tuple(sorted(traffic.ips)),
         transmissions=dict(sorted(count.items())),
         bytes_up=dict(sorted(size.items())),
-        first=rfc3339(times[0]) if times else None,
-        last=rfc3339(times[-1]) if times else None,
+        first=rfc3339(traffic.first),
+        last=rfc3339(traffic.last),
         findings=tuple(sorted(found)),
     )
 
 
-def coverage(scans: Iterable[Scan], experiment: Experiment, formats: Iterable[str]) -> Coverage:
-    """How well each recipient's flows could be seen, all gaps, and the blind spots of the formats."""
-    scans = list(scans)
-    groups: dict[tuple[str | None, str | None, Mode, str, str | None], list[Flow]] = defaultdict(list)
-    for scan in scans:
-        for flow in scan.flows:
-            host = next((names[0] for names in flow.names.values() if names), None)
-            mode = place_at(experiment, flow.first if flow.first is not None else flow.time).mode
-            groups[(*recipient_key(host, flow.dst), mode, flow.observability, flow.reason)].append(flow)
-    entries = [
+def _modes(experiment: Experiment) -> dict[str | None, Mode]:
+    modes: dict[str | None, Mode] = {phase.id: phase.mode for phase in experiment.phases}
+    modes[None] = "unknown"
+    return modes
+
+
+def coverage(groups: Iterable[list[Scan]], experiment: Experiment, formats: Iterable[str]) -> Coverage:
+    """How well each recipient's flows could be seen, all gaps, and the blind spots of the formats. Of
+    captures of the same traffic, the one that could read most of a recipient's flows tells of it."""
+    groups = list(groups)
+    modes = _modes(experiment)
+    cells: dict[tuple[Key, Mode, Observability, str | None], Seen] = defaultdict(Seen)
+    for group in groups:
+        for sight, seen in _best_sight(group):
+            cell = cells[(sight.host, sight.ip), modes[sight.phase], sight.observability, sight.reason]
+            cell.flows += seen.flows
+            cell.bytes_up = _sum(cell.bytes_up, seen.bytes_up)
+            cell.bytes_down = _sum(cell.bytes_down, seen.bytes_down)
+    entries = tuple(
         CoverageEntry(
-            host=host, ip=ip, mode=mode, observability=flows[0].observability, reason=reason, flows=len(flows),
-            bytes_up=_total(f.payload_up if f.bytes_up is None else f.bytes_up for f in flows),
-            bytes_down=_total(f.payload_down if f.bytes_down is None else f.bytes_down for f in flows),
+            host=host, ip=ip, mode=mode, observability=observability, reason=reason, flows=seen.flows,
+            bytes_up=seen.bytes_up, bytes_down=seen.bytes_down,
         )
-        for (host, ip, mode, _, reason), flows in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))
-    ]  # fmt: skip
+        for ((host, ip), mode, observability, reason), seen in sorted(
+            cells.items(), key=lambda item: tuple(map(str, item[0]))
+        )
+    )  # fmt: skip
     said = [_BLIND_SPOTS[name] for name in sorted(set(formats)) if name in _BLIND_SPOTS]
-    return Coverage(flows=tuple(entries), gaps=_gaps(scans), statements=(*said, _ALWAYS))
+    gaps = _gaps([scan for group in groups for scan in group])
+    return Coverage(flows=entries, gaps=gaps, statements=(*said, _ALWAYS))
+
+
+def _best_sight(group: list[Scan]) -> Iterator[tuple[Sight, Seen]]:
+    """The sights of a group, each recipient and phase from the capture that read most of its flows (of
+    equals, the first that saw any)."""
+    read: dict[tuple[Key, str | None], dict[int, int]] = defaultdict(dict)
+    for number, scan in enumerate(group):
+        for sight, seen in scan.flows.items():
+            counts = read[(sight.host, sight.ip), sight.phase]
+            counts[number] = counts.get(number, 0) + seen.flows * (sight.observability == "observed")
+    for number, scan in enumerate(group):
+        for sight, seen in scan.flows.items():
+            counts = read[(sight.host, sight.ip), sight.phase]
+            if number == max(counts, key=lambda n: (counts[n], -n)):
+                yield sight, seen
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

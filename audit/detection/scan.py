@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -18,20 +19,24 @@ from audit.detection.origin import Connections, Sender, is_navigation, sender
 from audit.detection.roles import Told, event_time, roles
 from audit.detection.search import Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
+from audit.experiment import mode_at
 from audit.records import (
     AnyRecord,
     Dns,
+    Experiment,
     Flow,
     Gap,
     Http,
     LimitHit,
     Message,
+    Observability,
     Tls,
     Transmission,
     WebSocketMessage,
 )
 
 # roles of fields that say something even where no value was looked for
+_MAX_IPS = 64
 SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
 
 
@@ -68,15 +73,39 @@ class Hit:
 
 @dataclass
 class Traffic:
-    """What went to one recipient: addresses, and (time, bytes) of each transmission that was counted."""
+    """What went to one recipient: its addresses, and per phase (None: outside all) how many transmissions
+    and bytes."""
 
     ips: set[str] = field(default_factory=set)
-    sent: list[tuple[float | None, int]] = field(default_factory=list)
+    transmissions: Counter[str | None] = field(default_factory=Counter)
+    bytes: Counter[str | None] = field(default_factory=Counter)
+    first: float | None = None
+    last: float | None = None
+
+
+@dataclass
+class Seen:
+    """Flows that were seen equally well: how many, and their bytes. A sum is None as long as no flow of
+    these told its bytes."""
+
+    flows: int = 0
+    bytes_up: int | None = None
+    bytes_down: int | None = None
+
+
+class Sight(NamedTuple):
+    """How well flows to one recipient in one phase could be seen."""
+
+    host: str | None
+    ip: str | None
+    phase: str | None
+    observability: Observability
+    reason: str | None
 
 
 @dataclass
 class Scan:
-    """All that one capture showed."""
+    """All that one capture showed. `first` and `last` are the times of its first and last record."""
 
     capture: str
     records: Counter[str] = field(default_factory=Counter)
@@ -84,9 +113,11 @@ class Scan:
     told: list[tuple[Sent, Told]] = field(default_factory=list)
     keystrokes: list[tuple[Keystroke, Sent]] = field(default_factory=list)
     recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
-    flows: list[Flow] = field(default_factory=list)
+    flows: dict[Sight, Seen] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     limits: list[LimitHit] = field(default_factory=list)
+    first: float | None = None
+    last: float | None = None
 
     def hit_recipients(self) -> set[tuple[str | None, str | None]]:
         """The recipients that a looked-for value, or the beginning of one, went to."""
@@ -102,8 +133,9 @@ def recipient_key(host: str | None, ip: str | None) -> tuple[str | None, str | N
 class Scanner:
     """Takes the records of one capture in any order and collects a `Scan`."""
 
-    def __init__(self, capture: str, needles: Needles) -> None:
+    def __init__(self, capture: str, needles: Needles, experiment: Experiment) -> None:
         self.scan = Scan(capture)
+        self._experiment = experiment
         self._searcher = Searcher(needles)
         self._engines = search_engines()
         self._adapters = load()
@@ -114,10 +146,13 @@ class Scanner:
         """Searches and counts one record."""
         self._order += 1
         self._connections.add(record)
+        if record.time is not None:
+            self.scan.first = min(record.time, self.scan.first or record.time)
+            self.scan.last = max(record.time, self.scan.last or record.time)
         self.scan.records[record.__struct_config__.tag] += 1  # type: ignore[index]
         match record:
             case Flow():
-                self.scan.flows.append(record)
+                self._flow(record)
             case Gap():
                 self.scan.gaps.append(record)
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
@@ -163,10 +198,33 @@ class Scanner:
 
     def _count(self, record: Transmission) -> None:
         traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
-        if record.dst:
+        if record.dst and len(traffic.ips) < _MAX_IPS:
             traffic.ips.add(record.dst)
-        if not isinstance(record, Tls):
-            traffic.sent.append((record.time, _size(record)))
+        if isinstance(record, Tls):
+            return
+        phase = self._phase(record.time)
+        traffic.transmissions[phase] += 1
+        traffic.bytes[phase] += _size(record)
+        if record.time is not None:
+            traffic.first = min(record.time, traffic.first or record.time)
+            traffic.last = max(record.time, traffic.last or record.time)
+
+    def _flow(self, flow: Flow) -> None:
+        host = next((names[0] for names in flow.names.values() if names), None)
+        phase = self._phase(flow.first if flow.first is not None else flow.time)
+        sight = Sight(*recipient_key(host, flow.dst), phase, flow.observability, flow.reason)
+        seen = self.scan.flows.setdefault(sight, Seen())
+        seen.flows += 1
+        up = flow.payload_up if flow.bytes_up is None else flow.bytes_up
+        down = flow.payload_down if flow.bytes_down is None else flow.bytes_down
+        if up is not None:
+            seen.bytes_up = (seen.bytes_up or 0) + up
+        if down is not None:
+            seen.bytes_down = (seen.bytes_down or 0) + down
+
+    def _phase(self, time: float | None) -> str | None:
+        phase = mode_at(self._experiment, time) if time is not None else None
+        return phase.id if phase else None
 
     def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
         request = ""

@@ -20,7 +20,7 @@ from audit.sources.pcap.conversation import Conversation
 from audit.sources.pcap.datagrams import Datagrams
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
-from audit.sources.pcap.packets import TCP, UDP, Packets, walk
+from audit.sources.pcap.packets import TCP, UDP, WHOLE, Packets, walk
 from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
@@ -75,6 +75,7 @@ class Analysis:
         if not len(packets):
             return []
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
+        packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         self._pass_time(packets)
         if self._shares > 1:
             mine = np.flatnonzero(_shares(packets, self._shares) == self._share)
@@ -262,7 +263,7 @@ class Analysis:
     def _udp(self, data: U8, packets: Packets, grouped: Grouped) -> None:
         order, starts, rows, ab = grouped
         lengths = np.diff(np.append(starts, len(order)))
-        chosen = (packets.proto[order] == UDP) & (packets.carried[order] > 0) & (packets.part[order] == 0)
+        chosen = (packets.proto[order] == UDP) & (packets.carried[order] > 0)
         places = np.flatnonzero(chosen)
         if not len(places):
             return

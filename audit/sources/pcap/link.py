@@ -131,6 +131,8 @@ def null(data: U8, at: I64, end: I64) -> Network:
     low, high = u8(data, at), u8(data, at + 3)
     family = np.where((low == 0) & (u8(data, at + 1) == 0), high, low)
     kind = np.where(family == 2, IPV4, np.where(np.isin(family, _FAMILIES_6), IPV6, 0))
+    typed = u16(data, at + 2)  # some write an EtherType there
+    kind = np.where((kind == 0) & ((typed == IPV4) | (typed == IPV6)), typed, kind)
     return np.where(at + 4 < end, kind, 0).astype(np.uint16), at + 4
 
 

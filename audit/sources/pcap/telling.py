@@ -7,10 +7,9 @@ handed over as sent; nothing is decoded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from audit.protocols import dns, http1, ja4, tls
+from audit.protocols import dns, ja4, tls, websocket
 from audit.records import (
     Dns,
     Gap,
@@ -20,7 +19,6 @@ from audit.records import (
     Message,
     Observability,
     Record,
-    SecuredBy,
     Tls,
     WebSocketMessage,
 )
@@ -37,6 +35,29 @@ _NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
 _VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
              0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
 _CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
+
+
+class Asked(NamedTuple):
+    """An HTTP request of any version. `lost` bytes of the body were not recorded, `cut` were not kept."""
+
+    method: str
+    scheme: str
+    authority: str
+    target: str
+    version: str
+    headers: Headers
+    body: bytes
+    size: int
+    lost: int
+    cut: bool
+
+
+class Answered(NamedTuple):
+    """Its response."""
+
+    status: int
+    headers: Headers
+    size: int
 
 
 class Told(NamedTuple):
@@ -173,36 +194,22 @@ class Teller:
         self.name("sni", sni)
         self.observed("metadata_only", "quic")
 
-    def http(
-        self, side: int, request: http1.Request, response: http1.Response | None, time: float | None,
-        secured_by: SecuredBy = "cleartext",
-    ) -> None:  # fmt: skip
+    def http(self, side: int, sent: Asked, answered: Answered | None, time: float | None) -> None:
         """A request that `side` sent, and its response as far as it is known."""
-        headers = _raw(request.headers)
-        authority = _header(request.headers, "host")
-        target = request.target
-        scheme = "http"
-        if "://" in target[:12] and request.method != "CONNECT":
-            scheme, _, rest = target.partition("://")
-            absolute, slash, path = rest.partition("/")
-            authority = authority or absolute
-            target = slash + path or "/"
-        elif request.method == "CONNECT":
-            authority = authority or target
-        host = _host(authority)
+        host = _host(sent.authority)
         self._tell(
             Http(
                 **self._common, id=self._id(), time=time, direction=self.direction(side), host=host,
-                method=request.method, scheme=scheme, authority=authority, path=target,
-                version=f"HTTP/{request.version}", status=response.status if response else None,
-                request_bytes=request.size, response_bytes=response.size if response else None,
-                secured_by=secured_by, headers=headers, body=request.body,
-                response_headers=_raw(response.headers) if response else (),
+                method=sent.method, scheme=sent.scheme, authority=sent.authority, path=sent.target,
+                version=sent.version, status=answered.status if answered else None, request_bytes=sent.size,
+                response_bytes=answered.size if answered else None, headers=sent.headers, body=sent.body,
+                response_headers=answered.headers if answered else (),
             )
         )  # fmt: skip
-        if request.cut or request.lost:
-            lost: GapReason = "lost" if request.lost else "limit"
-            self.gap(lost, request.lost or request.size - len(request.body), "part of a request's body is missing")
+        if sent.lost:
+            self.gap("lost", sent.lost, "part of a request's body was not recorded")
+        elif sent.cut:
+            self.gap("limit", sent.size - len(sent.body), "a request's body is longer than is kept")
         self.name("http", host)
         self.observed("observed")
 
@@ -216,26 +223,23 @@ class Teller:
         )  # fmt: skip
         self.observed("observed")
 
-    def websocket(self, side: int, text: bool, data: bytes, url: str, host: str | None) -> None:
+    def websocket(self, side: int, message: websocket.Message, url: str) -> None:
         """A WebSocket message in clear."""
+        host = _host(url.partition("://")[2].partition("/")[0])
         self._tell(
             WebSocketMessage(
                 **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
-                type="text" if text else "binary", bytes=len(data), url=url, data=data,
+                type="text" if message.kind == websocket.TEXT else "binary", bytes=message.size, url=url,
+                data=message.data,
             )
         )  # fmt: skip
+        if message.lost or message.cut:
+            self.gap("lost" if message.lost else "limit", None, "part of a WebSocket message is missing")
+        self.observed("observed")
 
     def gap(self, reason: GapReason, size: int | None, detail: str) -> None:
         """Something of this flow is missing."""
         self._tell(Gap(**self._common, time=self.time, reason=reason, bytes=size, detail=detail))
-
-
-def _raw(headers: http1.Headers) -> Headers:
-    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-
-
-def _header(headers: Iterable[tuple[str, str]], wanted: str) -> str:
-    return next((value for name, value in headers if name.lower() == wanted), "")
 
 
 def _host(authority: str) -> str | None:

@@ -144,6 +144,7 @@ class Records:
         self._offset = 0
         self._lost = False
         self._any = False
+        self._drop = 0
         self.skipped = 0
 
     def feed(self, data: bytes) -> list[Record]:
@@ -153,7 +154,9 @@ class Records:
         """
         buffer = self._buffer + data if self._buffer else data
         records: list[Record] = []
-        at = 0
+        at = min(self._drop, len(buffer))
+        self._drop -= at
+        self.skipped += at
         while True:
             if self._lost:
                 start, found = resync.find(buffer[at:], _CANDIDATE, 5, _measure)
@@ -187,12 +190,23 @@ class Records:
         return records
 
     def gap(self, size: int) -> None:
-        """`size` bytes are missing here: go on at the next two records in a row."""
-        if size:
-            self.skipped += len(self._buffer)
-            self._offset += len(self._buffer) + size
-            self._buffer = b""
-            self._lost = self._any = True
+        """`size` bytes are missing here: go on behind the record they belong to, else at the next two
+        records in a row."""
+        if size <= 0:
+            return
+        held = len(self._buffer)
+        whole = _measure(self._buffer, 0) if not self._lost else resync.MORE
+        if self._drop and size <= self._drop:
+            self._drop -= size
+        elif held + size <= whole:
+            self._drop = whole - held - size
+        else:
+            self._drop = 0
+            self._lost = True
+        self.skipped += held
+        self._offset += held + size
+        self._buffer = b""
+        self._any = True
 
     def finish(self) -> Record | None:
         """The stream ended: the record that was cut by it, with what there is of its body."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from audit.protocols import resync
 
 MAX_MESSAGE = 8 << 20
+MAX_FRAME = 1 << 32
 MAX_INFLATED = 64 << 20
 """Bytes one message may inflate to before its direction's compression state is given up."""
 _STEP = 1 << 16
@@ -101,6 +102,7 @@ class Messages:
         self._parts: list[bytes] = []
         self._kind = -1
         self._compressed = False
+        self._broken = False
         self._held = self._size = self._missing = 0
         self.skipped = 0
         """Bytes that could not be read after a loss, other than those reported as lost."""
@@ -129,7 +131,7 @@ class Messages:
             if not header:
                 break
             kind = buffer[at] & 15
-            if kind not in _KINDS or (kind >= CLOSE and size > 125) or size >= 1 << 63:
+            if kind not in _KINDS or (kind >= CLOSE and size > 125) or size > MAX_FRAME:
                 self._drop(messages)
                 continue
             if kind >= CLOSE:
@@ -161,7 +163,8 @@ class Messages:
             if not self._left and self._final:
                 self._emit(messages)
         else:
-            self._missing += size
+            if self._kind >= 0:
+                self._missing += size
             self._drop(messages)
             self.skipped += len(self._buffer)
             self._buffer = b""
@@ -177,7 +180,7 @@ class Messages:
                 rest, self._buffer = self._buffer[start:], b""
                 messages += self.feed(rest)
         if self._kind >= 0:
-            self._missing += self._left
+            self._broken = True
             self._left = 0
             self._emit(messages)
         return messages
@@ -206,14 +209,14 @@ class Messages:
         self._masked = second >= 128
         if first & 15 != CONTINUATION:
             if self._kind >= 0:
-                self._missing += 1
+                self._broken = True
                 self._emit(messages)
             self._kind = first & 15
             self._compressed = bool(first & 0x40) and self._deflate is not None
         elif self._kind < 0:
             # its beginning is lost: what there is, is told as a binary message that lost bytes
             self._kind = BINARY
-            self._missing += 1
+            self._broken = True
             self._compressed = self._deflate is not None
         self._final = first >= 128
         self._left = size
@@ -236,7 +239,7 @@ class Messages:
     def _emit(self, messages: list[Message]) -> None:
         """Tell the message whose last byte was seen."""
         data = b"".join(self._parts)
-        cut = self._size - (0 if self._compressed else self._missing) > len(data) or bool(self._missing)
+        cut = self._broken or bool(self._missing) or self._size > len(data)
         if self._compressed:
             if cut:
                 data = b""
@@ -248,13 +251,13 @@ class Messages:
         messages.append(Message(self._kind, data, self._size, self._compressed, cut, self._missing))
         self._parts = []
         self._kind = -1
-        self._final = self._compressed = False
+        self._final = self._compressed = self._broken = False
         self._held = self._size = self._missing = 0
 
     def _drop(self, messages: list[Message]) -> None:
         """The frames' bounds are lost: tell what was begun, look for the next frame."""
         if self._kind >= 0:
-            self._missing += self._left
+            self._broken = True
             self._emit(messages)
         elif self._deflate and self._deflate.takeover:
             self._inflater = None

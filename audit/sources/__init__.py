@@ -18,7 +18,11 @@ from audit.sources.opening import Opened, opened
 __all__ = ["BadCapture", "capture_format", "read"]
 
 _HEAD = 4096  # bytes that tell the format
-_SUPPORTED = "give a mitmproxy flow file or a HAR file"
+_SUPPORTED = "give a mitmproxy flow file, a HAR file, a pcap or a pcapng"
+# micro- and nanoseconds and Kuznetzov's variant, in both byte orders
+_PCAP = re.compile(
+    rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x34\xcd)\xb2\xa1", re.DOTALL
+)
 
 
 class Format(NamedTuple):
@@ -42,16 +46,22 @@ def _mitm(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
     return mitm.records(path, source, capture)
 
 
+def _pcap(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+    from audit.sources.pcap import reading
+
+    return reading.records(path, source, capture)
+
+
 FORMATS = (
     Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), _har),
     Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
-    Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), None),
-    Format("pcap", re.compile(rb"\xa1\xb2[\xc3\x3c][\xd4\x4d]|[\xd4\x4d][\xc3\x3c]\xb2\xa1"), None),
+    Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), _pcap),
+    Format("pcap", _PCAP, _pcap),
 )
 
 
 def capture_format(path: Path) -> str:
-    """The name of the format of `path`: `mitm`, `har`.
+    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`.
 
     Raises:
         BadCapture: it cannot be read, or is of no supported format.

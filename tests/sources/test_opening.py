@@ -41,8 +41,8 @@ BAD = {
     "a gzipped nothing": (gzip.compress(b""), "empty"),
     "a gzipped png": (gzip.compress(PNG), "no known capture format"),
     "half a gzip header": (b"\x1f\x8b\x08", "cut off"),
-    "pcap": (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00", "not supported yet"),
-    "pcapng": (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "not supported yet"),
+    "pcap": (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00", "no packet in it"),
+    "pcapng": (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "no packet in it"),
 }
 
 

@@ -47,13 +47,10 @@ def private(high: U64, low: U64) -> Bools:
         result |= low >> np.uint64(32 - bits) == np.uint64(base >> (32 - bits))
     six = (high >> np.uint64(57) == np.uint64(0xFC >> 1)) | (high >> np.uint64(54) == np.uint64(0xFE80 >> 6))
     six |= (high == 0) & (low <= 1)
-    return np.where(four, result, six)
+    return np.asarray(np.where(four, result, six))
 
 
 def many(high: U64, low: U64) -> Bools:
     """Multicast and broadcast addresses."""
-    return np.where(
-        high == IPV4_HIGH,
-        (low >> np.uint64(28) == np.uint64(14)) | (low == np.uint64(0xFFFFFFFF)),
-        high >> np.uint64(56) == np.uint64(0xFF),
-    )
+    four = (low >> np.uint64(28) == np.uint64(14)) | (low == np.uint64(0xFFFFFFFF))
+    return np.asarray(np.where(high == IPV4_HIGH, four, high >> np.uint64(56) == np.uint64(0xFF)))

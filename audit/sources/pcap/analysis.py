@@ -7,7 +7,7 @@ a batch ends, nor on how many shares there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from audit.sources.pcap.datagrams import Datagrams
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.packets import TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.streams import UNKNOWN
 from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
@@ -52,7 +53,8 @@ class Analysis:
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
         self._ledger = Ledger(capture)
-        self._live: dict[int, Conversation | Datagrams] = {}
+        self._talks: dict[int, Conversation] = {}
+        self._datagrams: dict[int, Datagrams] = {}
         self._share, self._shares = share, shares
         self._latest = NO_TIME
         self._epochs: list[tuple[int, int]] = []  # (time, packet at which it had passed)
@@ -92,7 +94,7 @@ class Analysis:
 
     def finish(self, number: int) -> list[Told]:
         """The capture ended before packet `number`: tell what is left."""
-        for row in sorted(self._live, key=lambda row: int(self.table.first_number[row])):
+        for row in [*self._talks, *self._datagrams]:
             self._end(row, number)
         return self._told()
 
@@ -115,8 +117,8 @@ class Analysis:
         """End what has been silent too long."""
         if self._epochs:
             now = self._epochs[-1][0]
-            for row in [row for row, live in self._live.items() if now - live.last > _QUIET]:
-                self._end(row, self._noticed(self._live[row].last))
+            for row, last in [*_silent(self._talks, now), *_silent(self._datagrams, now)]:
+                self._end(row, self._noticed(last))
             self._epochs = self._epochs[-1:]
 
     def _noticed(self, last: int) -> int:
@@ -124,7 +126,7 @@ class Analysis:
         return next((number for time, number in self._epochs if time - last > _QUIET), 0)
 
     def _end(self, row: int, number: int) -> None:
-        live = self._live.pop(row)
+        live = self._talks.pop(row, None) or self._datagrams.pop(row)
         live.teller.number = number
         live.finish()
         self._learn(row, live.teller)
@@ -176,7 +178,10 @@ class Analysis:
         order, starts, rows, _ = grouped
         table = self.table
         talking = table.stage[rows[wanted]] == TALKING
-        begins = {group: (at, 0) for group, at in zip(wanted[talking].tolist(), starts[wanted[talking]].tolist(), strict=True)}
+        begins = {
+            group: (at, 0)
+            for group, at in zip(wanted[talking].tolist(), starts[wanted[talking]].tolist(), strict=True)
+        }
         untried = wanted[~talking]
         if not len(untried):
             return begins
@@ -208,11 +213,12 @@ class Analysis:
     ) -> None:  # fmt: skip
         """Let a conversation go on over these packets, until it has nothing more to say."""
         order, _, _, ab = grouped
-        live = self._live.get(row)
+        live = self._talks.get(row)
         if live is None:
-            live = self._live[row] = self._converse(packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed)
+            live = self._talks[row] = self._converse(
+                packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed
+            )
             self.table.stage[row] = TALKING
-        assert isinstance(live, Conversation)
         teller = live.teller
         for begin in range(at, stop, _BLOCK):
             block = order[begin : min(begin + _BLOCK, stop)]
@@ -242,19 +248,19 @@ class Analysis:
                 break
         if live.done:
             self._learn(row, teller)
-            del self._live[row]
+            del self._talks[row]
             self.table.stage[row] = OVER
 
     def _converse(self, packets: Packets, packet: int, row: int, side: int, *, fresh: bool) -> Conversation:
         """A new conversation that begins with this packet, which `side` sent."""
         table = self.table
-        expected: list[int | None] = [None, None]
+        expected = [UNKNOWN, UNKNOWN]
         opener = 0 if table.opener_a[row] else 1
         for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
             if number >= 0 and fresh:
                 expected[which] = number + 1 & 0xFFFFFFFF
         sequence, known = int(packets.seq[packet]), expected[side]
-        if known is not None and (sequence - known) & 0xFFFFFFFF > 1 << 20:
+        if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected[side] = sequence
         return Conversation(self._teller(row), (expected[0], expected[1]))
 
@@ -277,21 +283,23 @@ class Analysis:
             packets.time[which].tolist(), packets.payload[which].tolist(), packets.carried[which].tolist(),
             strict=True,
         ):  # fmt: skip
-            live = self._live.get(row)
+            live = self._datagrams.get(row)
             if live is None:
                 ports = int(self.table.ports[row])
                 live = Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
-                self._live[row] = live
-            assert isinstance(live, Datagrams)
+                self._datagrams[row] = live
             live.teller.number = number
             live.teller.time = None if time == NO_TIME else time / 1e9
             live.last = time
             live.packet(0 if forth else 1, kind, data[at : at + size].tobytes())
         for row in set(owners.tolist()):
-            live = self._live[row]
-            if isinstance(live, Datagrams) and live.stateless:
-                self._learn(row, live.teller)
-                del self._live[row]
+            if self._datagrams[row].stateless:
+                self._learn(row, self._datagrams.pop(row).teller)
+
+
+def _silent(live: Mapping[int, Conversation | Datagrams], now: int) -> list[tuple[int, int]]:
+    """Rows of what has been silent too long, and since when."""
+    return [(row, one.last) for row, one in live.items() if now - one.last > _QUIET]
 
 
 def _shares(packets: Packets, shares: int) -> I64:

@@ -7,7 +7,7 @@ learnt. It holds what the two streams hold and no more.
 from __future__ import annotations
 
 from audit.sources.pcap.speakers import Opening
-from audit.sources.pcap.streams import Half, Piece
+from audit.sources.pcap.streams import UNKNOWN, Half, Piece
 from audit.sources.pcap.telling import Teller
 
 _SYN, _FIN, _RST, _ACK = 2, 1, 4, 16
@@ -19,7 +19,7 @@ class Conversation:
 
     __slots__ = ("_ended", "_halves", "_opening", "done", "last", "teller")
 
-    def __init__(self, teller: Teller, expected: tuple[int | None, int | None]) -> None:
+    def __init__(self, teller: Teller, expected: tuple[int, int]) -> None:
         self.teller = teller
         self._halves = (Half(expected[0]), Half(expected[1]))
         self._opening = Opening(teller)
@@ -32,13 +32,13 @@ class Conversation:
         half, other = self._halves[side], self._halves[1 - side]
         if flags & _SYN:
             sequence = sequence + 1 & _MASK
-            if half.expected is None:
+            if half.expected == UNKNOWN:
                 half.expected = sequence
         if data or cut:
             for piece in half.segment(sequence, data, cut):
                 self._speak(side, piece)
         if flags & _ACK:
-            if other.expected is None and not flags & _RST:
+            if other.expected == UNKNOWN and not flags & _RST:
                 other.expected = acknowledged
             elif other.waits:
                 for piece in other.acknowledged(acknowledged):

@@ -95,6 +95,8 @@ class Datagrams:
             for hello in self._quic.partial():
                 if not hello.server and hello.kind == tls.CLIENT_HELLO:
                     try:
-                        self.teller.hello(0 if self.teller.device_a else 1, tls.client_hello(hello.body), "quic")
+                        self.teller.hello(
+                            0 if self.teller.device_a else 1, tls.client_hello(hello.body), "quic"
+                        )
                     except Malformed:
                         continue

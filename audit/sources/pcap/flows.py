@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.sources.pcap import addresses
 from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Bools
@@ -88,7 +89,8 @@ class FlowTable:
         a_lo, b_lo = _pair(packets.src_lo, packets.dst_lo, swap)
         sport, dport = packets.sport.astype(np.uint64), packets.dport.astype(np.uint64)
         a_port, b_port = _pair(sport, dport, swap)
-        ports = a_port << np.uint64(32) | b_port << np.uint64(16) | packets.proto.astype(np.uint64)
+        ports: U64 = a_port << np.uint64(32) | b_port << np.uint64(16)
+        ports |= packets.proto
         keys = (a_hi, a_lo, b_hi, b_lo, ports)
         hashes = _hash(keys)
         order, begins = _sorted(hashes, keys)
@@ -166,14 +168,17 @@ class FlowTable:
         answered = syn[at] & (flags[at] & _ACK != 0)
         opened = syn[at] & ~answered
         by_a = np.where(answered, ~ab[at], ab[at])
-        port_a, port_b = self.ports[new] >> np.uint64(32), self.ports[new] >> np.uint64(16) & np.uint64(0xFFFF)
+        port_a, port_b = (
+            self.ports[new] >> np.uint64(32),
+            self.ports[new] >> np.uint64(16) & np.uint64(0xFFFF),
+        )
         served = ((port_a < 1024) != (port_b < 1024)) & ~opened & ~answered
         by_a = np.where(served, port_b < 1024, by_a)
         self.opener_a[new] = by_a
-        self.device_a[new] = self._device_side(new, by_a, ab[at])
+        self.device_a[new] = self._device_side(new, by_a)
         self._index(hashes[firsts], new)
 
-    def _device_side(self, new: I64, opener_a: Bools, first_ab: Bools) -> Bools:
+    def _device_side(self, new: I64, opener_a: Bools) -> Bools:
         a_hi, a_lo, b_hi, b_lo = self.a_hi[new], self.a_lo[new], self.b_hi[new], self.b_lo[new]
         private_a, private_b = addresses.private(a_hi, a_lo), addresses.private(b_hi, b_lo)
         many_a, many_b = addresses.many(a_hi, a_lo), addresses.many(b_hi, b_lo)
@@ -234,7 +239,6 @@ class FlowTable:
         """Make these rows the open flows of their keys; the latest of one key wins."""
         by_hash = np.lexsort((rows, hashes))
         hashes, rows = hashes[by_hash], rows[by_hash]
-        fresh_hashes, fresh_rows = [], []
         last = np.append(hashes[1:] != hashes[:-1], True)
         # keys that share a hash are told apart in `_clashes`
         for index in np.flatnonzero(~last).tolist():
@@ -252,11 +256,10 @@ class FlowTable:
                 else:
                     self._clash(new)
             hashes, rows = hashes[~same], rows[~same]
-        fresh_hashes, fresh_rows = hashes, rows
-        if len(fresh_hashes):
-            place = np.searchsorted(self._hashes, fresh_hashes)
-            self._hashes = np.insert(self._hashes, place, fresh_hashes)
-            self._rows = np.insert(self._rows, place, fresh_rows)
+        if len(hashes):
+            place = np.searchsorted(self._hashes, hashes)
+            self._hashes = np.insert(self._hashes, place, hashes)
+            self._rows = np.insert(self._rows, place, rows)
 
     def _clash(self, row: int) -> None:
         self._clashes[self._key(row)] = row
@@ -270,7 +273,7 @@ class FlowTable:
             return
         self._capacity = max(self.count, self._capacity * 2)
         for name, kind in _COLUMNS.items():
-            column = np.zeros(self._capacity, dtype=kind)
+            column: NDArray[np.generic] = np.zeros(self._capacity, dtype=kind)
             old = getattr(self, name)
             column[: len(old)] = old
             setattr(self, name, column)

@@ -126,5 +126,7 @@ def _header(key: _Key, size: int) -> bytes:
     """A header as the datagram would have had it undivided."""
     src_hi, src_lo, dst_hi, dst_lo, proto, _ = key
     if src_hi == int(IPV4_HIGH):
-        return struct.pack(">BBHHHBBHII", 0x45, 0, min(size + 20, _MAX_SIZE), 0, 0, 64, proto, 0, src_lo, dst_lo)
+        return struct.pack(
+            ">BBHHHBBHII", 0x45, 0, min(size + 20, _MAX_SIZE), 0, 0, 64, proto, 0, src_lo, dst_lo
+        )
     return struct.pack(">IHBBQQQQ", 6 << 28, size, proto, 64, src_hi, src_lo, dst_hi, dst_lo)

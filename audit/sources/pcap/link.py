@@ -107,7 +107,7 @@ def raw_ip(data: U8, at: I64, end: I64) -> Network:
 
 
 def _fixed(kind: int) -> Callable[[U8, I64, I64], Network]:
-    def network(data: U8, at: I64, end: I64) -> Network:
+    def network(data: U8, at: I64, end: I64) -> Network:  # noqa: ARG001 - the shape all of them have
         return np.full(len(at), kind, dtype=np.uint16), at
 
     return network

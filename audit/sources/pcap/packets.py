@@ -8,11 +8,13 @@ of the inner header and the outer one is kept apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from audit.sources.pcap.batch import I64, U8, U16, U64, Batch
+from audit.sources.pcap.batch import I64, U8, U16, U64, Batch, Bools
 from audit.sources.pcap.link import IPV4, IPV6, network_of
 from audit.sources.pcap.tunnels import inner_headers
 
@@ -90,9 +92,7 @@ def joined(tables: list[Packets]) -> Packets:
     """All rows of these tables, one after the other."""
     if len(tables) == 1:
         return tables[0]
-    return Packets(
-        *(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS)
-    )
+    return Packets(*(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS))
 
 
 def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[int, int]]:
@@ -128,7 +128,15 @@ def network(data: U8, kind: U16, at: I64, end: I64, number: I64, time: I64) -> t
 
 
 def _network(
-    data: U8, kind: U16, at: I64, end: I64, wire: I64, number: I64, time: I64, outer: list[Packets], depth: int
+    data: U8,
+    kind: U16,
+    at: I64,
+    end: I64,
+    wire: I64,
+    number: I64,
+    time: I64,
+    outer: list[Packets],
+    depth: int,
 ) -> Packets:
     four, six = kind == IPV4, kind == IPV6
     tables = []
@@ -136,9 +144,7 @@ def _network(
         if mine.all() and len(mine):
             tables.append(_read(reader, data, at, end, wire, number, time))
         elif mine.any():
-            tables.append(
-                _read(reader, data, at[mine], end[mine], wire[mine], number[mine], time[mine])
-            )
+            tables.append(_read(reader, data, at[mine], end[mine], wire[mine], number[mine], time[mine]))
     if not tables:
         return empty(0)
     packets = joined(tables)
@@ -159,7 +165,20 @@ def _network(
     return packets
 
 
-def _read(reader, data, at, end, wire, number, time) -> Packets:  # type: ignore[no-untyped-def]
+_Headers = tuple["Packets", U8, I64, I64, I64]
+"""Rows without their transport columns, and for each the protocol, where it begins, where the packet ends
+in the capture and where on the wire."""
+
+
+def _read(
+    reader: Callable[[U8, I64, I64, I64], _Headers],
+    data: U8,
+    at: I64,
+    end: I64,
+    wire: I64,
+    number: I64,
+    time: I64,
+) -> Packets:
     packets, proto, l4, stop, wire_stop = reader(data, at, end, wire)
     packets.number, packets.time = number, time
     packets.proto = proto
@@ -169,12 +188,12 @@ def _read(reader, data, at, end, wire, number, time) -> Packets:  # type: ignore
     return packets
 
 
-def _rows(data: U8, at: I64, kind: np.dtype) -> np.ndarray:  # type: ignore[type-arg]
+def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
     shape = (len(data) - kind.itemsize + 1,)
-    return np.ndarray(shape, dtype=kind, buffer=data, strides=(1,))[at]  # type: ignore[no-any-return]
+    return np.ndarray(shape, dtype=kind, buffer=data, strides=(1,))[at]
 
 
-def _ip4(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def]
+def _ip4(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
     header = _rows(data, at, _IP4)
     packets = empty(len(at))
     size = (header["vihl"] & 15).astype(np.int64) * 4
@@ -205,7 +224,7 @@ def _ip4(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def
     return packets, proto, l4, stop, at + length
 
 
-def _ip6(data: U8, at: I64, end: I64, wire: I64):  # type: ignore[no-untyped-def]
+def _ip6(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
     header = _rows(data, at, _IP6)
     packets = empty(len(at))
     length = header["length"].astype(np.int64) + 40
@@ -259,14 +278,13 @@ def _transport(data: U8, packets: Packets, l4: I64, stop: I64, wire_stop: I64) -
         header = _rows(data, l4[sctp], _UDP)
         packets.sport[sctp], packets.dport[sctp] = header["sport"], header["dport"]
 
-
     begun = np.flatnonzero((packets.part == FIRST) & np.isin(packets.proto, (TCP, UDP)) & (l4 + 4 <= stop))
     if len(begun):  # the payload of a fragment begins with the transport header
         header = _rows(data, l4[begun], _UDP)
         packets.sport[begun], packets.dport[begun] = header["sport"], header["dport"]
 
 
-def _select(mask: np.ndarray) -> I64 | slice:  # type: ignore[type-arg]
+def _select(mask: Bools) -> I64 | slice:
     """All rows as a slice (no copies), or those of the mask."""
     return slice(None) if len(mask) and mask.all() else np.flatnonzero(mask)
 

@@ -13,7 +13,7 @@ from audit.sources.pcap.packets import Packets
 
 TRIES = 12  # payloads at the start of a connection among which a telling one may be
 _HEAD = 64
-_DNS_PORTS = (53, 137, 5353, 5355)
+_DNS_PORTS = (53, 137, 5353, 5355, 8053)
 _TEXT = np.zeros(256, dtype=np.uint8)
 _TEXT[[9, 10, 13, *range(0x20, 0x7F)]] = 1
 _UPPER = np.zeros(256, dtype=np.bool_)
@@ -49,7 +49,9 @@ def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
         telling |= (first == 0x16) & (head[:, 1] == 3) & (head[:, 2] <= 4)
         telling |= (first == 0x15) & (head[:, 1] == 3) & (head[:, 2] <= 4) & (length <= 64)
         telling |= _UPPER[first] & (_UPPER[head[:, 1]] | (head[:, 1] == ord("-")) | (length < 2))
-        telling |= (first == 5) & (head[:, 1] >= 1) & (head[:, 1] <= 8) & (length == head[:, 1].astype(np.int64) + 2)
+        telling |= (
+            (first == 5) & (head[:, 1] >= 1) & (head[:, 1] <= 8) & (length == head[:, 1].astype(np.int64) + 2)
+        )
         telling |= (first == 4) & (head[:, 1] <= 2) & (head[:, 1] >= 1) & (length >= 9) & (length <= 512)
         telling |= (first == 0x10) & (length >= 12)  # MQTT's CONNECT
     if kinds & {"tls", "message"}:
@@ -76,7 +78,9 @@ def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
         first = head[:, 0]
         version = head[:, 1].astype(np.int64) << 24 | head[:, 2].astype(np.int64) << 16
         version |= head[:, 3].astype(np.int64) << 8 | head[:, 4]
-        known = (version == 1) | (version == 0x6B3343CF) | (version >> 8 == 0xFF0000) | (version >> 8 == 0xFACEB0)
+        known = (
+            (version == 1) | (version == 0x6B3343CF) | (version >> 8 == 0xFF0000) | (version >> 8 == 0xFACEB0)
+        )
         known |= (version & 0x0F0F0F0F == 0x0A0A0A0A) | (version == 0x709A50C4)
         known |= (head[:, 1] == ord("Q")) | (head[:, 1] == ord("T"))
         found[rest[(first >= 0xC0) & known & (length > 20)]] = QUIC

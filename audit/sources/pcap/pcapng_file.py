@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.sources.pcap.batch import I64, MAX_RECORD, NO_TIME, Batch, Damage, Item, Names, Secrets
+from audit.sources.pcap.batch import I64, MAX_RECORD, NO_TIME, U64, Batch, Damage, Item, Names, Secrets
 from audit.sources.pcap.window import Window
 
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 4, 6, 10
@@ -196,7 +196,7 @@ def _flush(window: Window, section: _Section, found: _Found, number: int) -> Ite
     )
 
 
-def _nanoseconds(stamp: np.ndarray, interface: Interface) -> I64:  # type: ignore[type-arg]
+def _nanoseconds(stamp: U64, interface: Interface) -> I64:
     """Stamps in the interface's units as nanoseconds, clipped to what 63 bits hold."""
     power = interface.resolution & 0x7F
     if interface.resolution & 0x80:

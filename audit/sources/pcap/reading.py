@@ -22,7 +22,8 @@ from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
 from audit.sources.pcap.telling import Resolved
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
-_TRANSPORTS: dict[int, Literal["tcp", "udp", "icmp"]] = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
+_Transport = Literal["tcp", "udp", "icmp", "other"]
+_TRANSPORTS: dict[int, _Transport] = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
 _MAX_DAMAGES = 1_000
 
 
@@ -67,7 +68,7 @@ def read(
         elif isinstance(item, Names):
             named += _given(item)
     if number == 1 and gaps and source.gap is None:
-        raise BadCapture(path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset)
+        raise BadCapture(path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0)
     for told in analysis.finish(number):
         if _kind(told.record) in wanted:
             yield told.record  # type: ignore[misc]
@@ -86,8 +87,8 @@ def items(source: Opened, chunk: int) -> Iterator[Item]:
     """What stands in the file, whichever of the two formats it is."""
     view = window.Window(source.file, source.size, chunk)
     source.file.seek(0)
-    reader = pcapng_file if source.file.read(4) == b"\n\r\r\n" else pcap_file
-    return reader.read(view)
+    modern = source.file.read(4) == b"\n\r\r\n"
+    return pcapng_file.read(view) if modern else pcap_file.read(view)
 
 
 def flows(analysis: Analysis, capture: str, named: list[Resolved]) -> Iterator[Flow]:
@@ -101,11 +102,14 @@ def flows(analysis: Analysis, capture: str, named: list[Resolved]) -> Iterator[F
     columns = (getattr(table, name)[rows].tolist() for name in names)
     for (row, a_hi, a_lo, b_hi, b_lo, ports, number, first, last, device_a, packets_ab, packets_ba, bytes_ab,
          bytes_ba, payload_ab, payload_ba) in zip(rows.tolist(), *columns, strict=True):  # fmt: skip
-        near, far = (addresses.text(a_hi, a_lo), ports >> 32), (addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF)
+        near, far = (
+            (addresses.text(a_hi, a_lo), ports >> 32),
+            (addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF),
+        )
         up, down = (packets_ab, bytes_ab, payload_ab), (packets_ba, bytes_ba, payload_ba)
         if not device_a:
             near, far, up, down = far, near, down, up
-        transport = _TRANSPORTS.get(ports & 0xFF, "other")
+        transport: _Transport = _TRANSPORTS.get(ports & 0xFF, "other")
         ported = transport in ("tcp", "udp") or ports & 0xFF == 132
         known = analysis.known.get(row) or _unread(transport, up[2] + down[2], payload_read)
         start = None if first == NO_TIME else first / 1e9
@@ -175,5 +179,7 @@ def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:
         yield Gap(capture=capture, reason="unsupported", detail=f"{count} packets of link type {link}")
     if analysis.fragments.dropped:
         yield Gap(
-            capture=capture, reason="lost", detail=f"{analysis.fragments.dropped} fragmented datagrams are incomplete"
+            capture=capture,
+            reason="lost",
+            detail=f"{analysis.fragments.dropped} fragmented datagrams are incomplete",
         )

@@ -7,6 +7,8 @@ a fresh `Opening`, so TLS inside of them is found like any other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from audit.protocols import dns, http1, http2, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap.speaker import Speaker
@@ -15,6 +17,7 @@ from audit.sources.pcap.web import Http1, Http2
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
+MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
@@ -35,6 +38,7 @@ class Opening:
         self._depth = depth
         self._begun = [b"", b""]
         self._order: list[tuple[int, bytes]] = []
+        self._passed = 0
         self._speaker: Speaker | None = None
         self.done = False
 
@@ -52,6 +56,7 @@ class Opening:
             self._decide(side, final=True)
         if self._speaker is not None:
             self._speaker.gap(side, size)
+            self.done = self._speaker.done
 
     def finish(self) -> None:
         if self._speaker is None:
@@ -95,11 +100,12 @@ class Opening:
             return SocksSpeaker(self._teller, side, self._nested())
         if len(data) < 8 and not final:
             return None
-        if readable(data):
-            return TextSpeaker(self._teller, self._depth)
-        if final or len(data) >= 8:
-            return Opaque()
-        return None
+        if readable(data) and data.strip():
+            return TextSpeaker(self._teller, self._nested)
+        self._begun[side] = b""  # nothing that can be read; what follows may be
+        self._order.clear()
+        self._passed += 1
+        return Opaque() if self._passed >= MAX_PASSED else None
 
     def _nested(self) -> Speaker:
         return Opening(self._teller, self._depth + 1) if self._depth < _MAX_NESTED else Opaque()
@@ -161,7 +167,7 @@ class TlsSpeaker:
             if isinstance(event, tls.ClientHello):
                 self._teller.hello(side, event, "tls")
             elif isinstance(event, tls.Certificate) and side != self._client:
-                for name in (event.names or ((event.common_name,) if event.common_name else ())):
+                for name in event.names or ((event.common_name,) if event.common_name else ()):
                     self._teller.name("certificate", name)
 
 
@@ -189,11 +195,12 @@ class DnsSpeaker:
 
 
 class TextSpeaker:
-    """Clear text of no known protocol, told as messages; a ClientHello at a turn of the talk is STARTTLS."""
+    """Clear text of no known protocol, told as messages. Where a piece begins like TLS (STARTTLS) or HTTP,
+    the talk goes on in that."""
 
-    def __init__(self, teller: Teller, depth: int) -> None:
+    def __init__(self, teller: Teller, begin: Callable[[], Speaker]) -> None:
         self._teller = teller
-        self._depth = depth
+        self._begin = begin
         self._side = 0
         self._held: list[bytes] = []
         self._size = 0
@@ -202,9 +209,9 @@ class TextSpeaker:
         teller.observed("observed")
 
     def feed(self, side: int, data: bytes) -> None:
-        if self._inner is None and data[0] == tls.HANDSHAKE and tls.starts(data) and data[5:6] == b"\x01":
+        if self._inner is None and _turns(data):
             self._tell()
-            self._inner = TlsSpeaker(self._teller, side)
+            self._inner = self._begin()
         if self._inner is not None:
             self._inner.feed(side, data)
             self.done = self._inner.done
@@ -231,6 +238,13 @@ class TextSpeaker:
         if self._held:
             self._teller.message(self._side, b"".join(self._held), "tcp")
         self._held, self._size = [], 0
+
+
+def _turns(data: bytes) -> bool:
+    """Whether another protocol begins here."""
+    if data[0] == tls.HANDSHAKE:
+        return tls.starts(data) and data[5:6] == b"\x01"
+    return http1.starts_request(data) and b" HTTP/1." in data[:MAX_OPENING]
 
 
 class SocksSpeaker:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 MAX_HELD = 1 << 20
 MAX_WAITING = 1_024  # segments
 PATIENCE = 48  # packets of the connection after which an acknowledged hole is no reordering any more
+UNKNOWN = -1
 _JUMP = 1 << 26  # bytes: a sequence number this far off belongs to something else
 _MASK = 0xFFFFFFFF
 
@@ -20,11 +21,11 @@ Piece = bytes | int
 
 
 class Half:
-    """What one side sent. `expected` is the next sequence number, None before the first byte."""
+    """What one side sent. `expected` is the next sequence number, UNKNOWN before the first byte."""
 
     __slots__ = ("_acknowledged", "_held", "_waiting", "expected")
 
-    def __init__(self, expected: int | None = None) -> None:
+    def __init__(self, expected: int = UNKNOWN) -> None:
         self.expected = expected
         self._waiting: dict[int, tuple[bytes, int]] = {}  # by distance from `expected`
         self._held = 0
@@ -37,7 +38,7 @@ class Half:
 
     def segment(self, sequence: int, data: bytes, cut: int) -> Iterator[Piece]:
         """Take a segment; `cut` bytes at its end were not recorded."""
-        if self.expected is None:
+        if self.expected < 0:
             self.expected = sequence
         ahead = (sequence - self.expected + 0x80000000 & _MASK) - 0x80000000
         if ahead == 0 and not self._waiting:
@@ -69,7 +70,7 @@ class Half:
 
     def acknowledged(self, number: int) -> Iterator[Piece]:
         """The other side has everything before `number`."""
-        if self._waiting and self.expected is not None:
+        if self._waiting:
             beyond = (number - self.expected + 0x80000000 & _MASK) - 0x80000000
             if 0 < beyond < _JUMP:
                 self._acknowledged += 1
@@ -82,7 +83,6 @@ class Half:
             yield from self._skip()
 
     def _deliver(self, data: bytes, cut: int) -> Iterator[Piece]:
-        assert self.expected is not None
         self.expected = self.expected + len(data) + cut & _MASK
         if data:
             yield data
@@ -91,7 +91,6 @@ class Half:
 
     def _skip(self) -> Iterator[Piece]:
         """Declare the first hole lost."""
-        assert self.expected is not None
         first = min(self._waiting)
         self._acknowledged = 0
         if first > 0:
@@ -119,6 +118,5 @@ class Half:
         self._acknowledged = 0
 
     def _shift(self, size: int) -> None:
-        assert self.expected is not None
         self.expected = self.expected + size & _MASK
         self._waiting = {ahead - size: value for ahead, value in self._waiting.items()}

@@ -90,7 +90,19 @@ class Teller:
     """Makes the records of one flow. `number` and `time` are those of the packet being read; `device_a` says
     whether endpoint a, side 0, is the device."""
 
-    __slots__ = ("_common", "_ledger", "count", "device_a", "first", "lost", "names", "number", "port", "status", "time")
+    __slots__ = (
+        "_common",
+        "_ledger",
+        "count",
+        "device_a",
+        "first",
+        "lost",
+        "names",
+        "number",
+        "port",
+        "status",
+        "time",
+    )
 
     def __init__(
         self, ledger: Ledger, first: int, device_a: bool, a: tuple[str, int], b: tuple[str, int]
@@ -144,7 +156,9 @@ class Teller:
     def _id(self) -> str:
         return f"f{self.first}.{self.count}"
 
-    def dns(self, side: int, message: dns.Message, carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns"]) -> None:
+    def dns(
+        self, side: int, message: dns.Message, carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns"]
+    ) -> None:
         """The questions of a message, and the addresses its answers give to names."""
         types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
         answers = tuple(answer.data for answer in message.answers) if message.response else ()
@@ -161,7 +175,7 @@ class Teller:
             asked = message.questions[0].name if message.questions else None
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
-                    name = (asked if carrier == "udp" or carrier == "tcp" else None) or answer.name
+                    name = (asked if carrier in ("udp", "tcp") else None) or answer.name
                     self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
                 if carrier == "mdns":
                     self.name("mdns", answer.name)
@@ -244,8 +258,5 @@ class Teller:
 
 def _host(authority: str) -> str | None:
     host = authority.rpartition("@")[2].strip()
-    if host.startswith("["):
-        host = host[1:].partition("]")[0]
-    else:
-        host = host.partition(":")[0]
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return host.lower().rstrip(".") or None

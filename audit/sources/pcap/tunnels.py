@@ -159,7 +159,7 @@ _BY_PROTOCOL: dict[int, Callable[[U8, int, int], _Found]] = {
     47: _gre,
     97: lambda data, at, end: _of_type(data, _ETHERNET, at + 2, end),
     103: _pim,
-    137: lambda data, at, end: mpls(data, at, end),
+    137: mpls,
 }
 _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
     1701: _l2tp,
@@ -169,6 +169,6 @@ _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
     4789: _vxlan,
     4790: _vxlan,
     6081: _geneve,
-    6635: lambda data, at, end: mpls(data, at, end),
+    6635: mpls,
     8472: _vxlan,
 }

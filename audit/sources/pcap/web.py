@@ -242,5 +242,3 @@ class WebSocket:
         for message in messages:
             if message.kind in (websocket.TEXT, websocket.BINARY):
                 self._teller.websocket(side, message, self._url)
-
-

@@ -1,19 +1,19 @@
-"""The common shape of all codings, and what they share: pieces, hints, bounds.
+"""The common shape of all codings, and what they share: pieces, kinds of bytes, bounds.
 
 A coding is one small object with one method: `peel` takes data and returns the pieces it opened, or
 nothing. It never recurses (that is `unfold`'s work), never raises on bad data, and never returns more
 bytes than the purse allows. A coding whose pieces account for all of the data `covers` it: no other
-coding is tried on that data then.
+coding is tried on that data then. `needs` and `bars` say which kinds of bytes the data must and must
+not hold, so that most codings are never asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from audit.records import LimitHit
-
-TEXT_BYTES = bytes([9, 10, 12, 13, *range(32, 127)])
 
 
 class Piece(NamedTuple):
@@ -35,8 +35,8 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one transmission may cost. `work` is counted in bytes looked at, not in seconds, so that
-    the same input gives the same result on every machine."""
+    """What one transmission may cost. `work` is counted in bytes looked at (a slow decoder counts a byte
+    several times), not in seconds, so that the same input gives the same result on every machine."""
 
     depth: int = 16
     fields: int = 50_000
@@ -65,8 +65,8 @@ class Purse:
 
     def charge(self, amount: int) -> bool:
         """Takes `amount` bytes of work; False when there is not that much left."""
-        self.work -= amount
-        if self.work >= 0:
+        if amount <= self.work:
+            self.work -= amount
             return True
         self.note("time", f"more than {self.bounds.work} bytes of decoding work")
         return False
@@ -79,24 +79,60 @@ class Purse:
 
 
 class Coding(Protocol):
-    """One coding. `covers` says whether its pieces account for all of the data."""
+    """One coding. `covers` says whether its pieces account for all of the data. `needs`: of each group,
+    at least one kind of byte is in the data; `bars`: none of these is."""
 
-    name: str
-    covers: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def covers(self) -> bool: ...
+
+    @property
+    def needs(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def bars(self) -> bytes: ...
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]: ...
 
 
-def is_text(data: bytes) -> bool:
-    """Whether data reads as text: printable ASCII, or UTF-8 with next to no control characters."""
-    rest = data.translate(None, TEXT_BYTES)
-    if not rest:
-        return True
-    if len(rest) * 2 > len(data) + 64 and data.isascii():
-        return False
-    try:
-        text = rest.decode("utf-8") if data.isascii() else data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    controls = sum(c < " " and c not in "\t\n\f\r" or c == "\x7f" for c in text)
-    return controls * 20 <= len(data)
+class Candidate(Coding, Protocol):
+    """A coding that nothing marks. `chancy`: it turns text into what may look like text by chance."""
+
+    @property
+    def chancy(self) -> bool: ...
+
+
+# --- kinds of bytes: each is named by one byte that stands for it --------------------------------
+
+_SETS = (
+    (b"a", b"abcdef"), (b"g", b"ghijklmnopqrstuvwxyz"), (b"A", b"ABCDEF"), (b"G", b"GHIJKLMNOPQRSTUVWXYZ"),
+    (b"2", b"234567"), (b"0", b"0189"), (b"/", b"/"), (b"+", b"+"), (b"-", b"-_"), (b"{", b"{["), (b"}", b"}]"),
+    (b".", b".,"), (b" ", b" \t\f"), (b"\n", b"\r\n"), (b'"', b"\"'"), (b";", b";"), (b"?", b"?"),
+    (b"=", b"="), (b"%", b"%"), (b"&", b"&"), (b"\\", b"\\"), (b":", b":"), (b"<", b"<"), (b"$", b"$"),
+    (b"\x00", b"\x00"), (b"\x01", bytes([*range(1, 9), 11, *range(14, 32), 127])),
+    (b"\x80", bytes(range(128, 256))),
+)  # fmt: skip
+_BY_BYTE = {byte: name for name, members in _SETS for byte in members}
+KIND_OF = b"".join(_BY_BYTE.get(byte, b"!") for byte in range(256))
+_ALL_KINDS = bytes(sorted(set(KIND_OF)))
+
+LOWER, UPPER, DIGIT = b"ag", b"AG", b"02"
+LETTER = LOWER + UPPER
+CONTROL = b"\x00\x01"
+BINARY = b"\x00\x01\x80"
+_SHORT = 2048
+
+
+def kinds(data: bytes) -> frozenset[int]:
+    """The kinds of bytes in data; a printable byte that is in no set above is of the kind `!`."""
+    mapped = data.translate(KIND_OF)
+    if len(mapped) < _SHORT:
+        return frozenset(mapped)
+    return frozenset(kind for kind in _ALL_KINDS if kind in mapped)
+
+
+def fits(coding: Coding, present: AbstractSet[int]) -> bool:
+    """Whether data with these kinds of bytes may be in that coding at all."""
+    return present.isdisjoint(coding.bars) and all(not present.isdisjoint(group) for group in coding.needs)

@@ -1,30 +1,51 @@
-"""Compressions: gzip (RFC 1952), zlib (RFC 1950), deflate (RFC 1951), brotli (RFC 7932), zstd (RFC 8878).
+"""Compressions: gzip (RFC 1952), zlib (RFC 1950), deflate (RFC 1951), brotli (RFC 7932), zstd (RFC 8878),
+LZ4 (its frame and block formats, v1.6), snappy (its raw format and its framing format).
 
 Output is bounded while it is produced, so a bomb costs what the purse allows and no more. What came
-out before damage or a bound is kept: the first bytes of a cut body are evidence too. Those without a
-recognisable header (raw deflate, brotli) are only tried where they are declared or nothing else fits,
-and must then yield text or something recognisable.
+out before damage or a bound is kept where a header or a declaration says what it is: the first bytes of
+a cut body are evidence too. Without either, only a stream that is whole to its last byte is opened.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import brotli
+import cramjam
+import lz4.block
+import lz4.frame
 import zstandard
 
-from audit.decoding.coding import Piece, Purse, is_text
+from audit.decoding.coding import BINARY, Piece, Purse
+from audit.decoding.evidence import is_clean, is_zlib
 
 _READ = 1 << 16
 # One brotli meta-block can yield 16 MiB out of no input bits at all (RFC 7932, 9.2), and the decoder
 # gives all it has at once: steps as short as this one hold at most one meta-block header.
 _BROTLI_STEP = 16
-_MAGIC = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_SNAPPY_CHUNK = 1 << 16
+_TRIAL = 1 << 20
+_PEEK = 512
+_MOST = 8 << 20  # nobody hides more than this without saying what it is
 
 
-def _inflate(wbits: int) -> Callable[[bytes, int], tuple[bytes, bool]]:
-    def run(data: bytes, limit: int) -> tuple[bytes, bool]:
+class Run(NamedTuple):
+    """What one decompression gave: `cut` when the limit stopped it, `whole` when the stream ended by
+    itself with the last byte of the input."""
+
+    data: bytes
+    cut: bool
+    whole: bool
+
+
+_Runner = Callable[[bytes, int], Run]
+
+
+def _inflate(wbits: int, another: Callable[[bytes], bool]) -> _Runner:
+    def run(data: bytes, limit: int) -> Run:
         engine = zlib.decompressobj(wbits)
         out: list[bytes] = []
         size = 0
@@ -38,19 +59,19 @@ def _inflate(wbits: int) -> Callable[[bytes, int], tuple[bytes, bool]]:
                 if engine.eof:
                     # members may follow one another (RFC 1952, 2.2)
                     rest = engine.unused_data
-                    if wbits != 31 or rest[:2] != b"\x1f\x8b":
-                        break
+                    if not another(rest):
+                        return Run(b"".join(out), False, not rest)
                     engine = zlib.decompressobj(wbits)
                 elif not piece and not rest:
                     break
         except zlib.error:
-            pass
-        return b"".join(out), size >= limit and (bool(rest) or not engine.eof)
+            return Run(b"".join(out), False, False)
+        return Run(b"".join(out), size >= limit and not engine.eof, False)
 
     return run
 
 
-def _unbrotli(data: bytes, limit: int) -> tuple[bytes, bool]:
+def _unbrotli(data: bytes, limit: int) -> Run:
     engine = brotli.Decompressor()
     out: list[bytes] = []
     size = 0
@@ -60,15 +81,15 @@ def _unbrotli(data: bytes, limit: int) -> tuple[bytes, bool]:
             out.append(piece)
             size += len(piece)
             if size >= limit:
-                return b"".join(out)[:limit], True
+                return Run(b"".join(out)[:limit], True, False)
             if engine.is_finished():
-                break
+                return Run(b"".join(out), False, start + _BROTLI_STEP >= len(data))
     except brotli.error:
         pass
-    return b"".join(out), False
+    return Run(b"".join(out), False, False)
 
 
-def _unzstd(data: bytes, limit: int) -> tuple[bytes, bool]:
+def _unzstd(data: bytes, limit: int) -> Run:
     engine = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     out: list[bytes] = []
     size = 0
@@ -78,110 +99,230 @@ def _unzstd(data: bytes, limit: int) -> tuple[bytes, bool]:
                 out.append(piece)
                 size += len(piece)
                 if size >= limit:
-                    return b"".join(out), True
+                    return Run(b"".join(out), True, False)
     except zstandard.ZstdError:
-        pass
-    return b"".join(out), False
+        return Run(b"".join(out), False, False)
+    return Run(b"".join(out), False, True)
 
 
-class Compression:
-    """One compression. `marked` says whether its header can be recognised by `starts`; one without is
-    tried only where the hint declares it, or (`Headerless`) as a last resort."""
+def _unlz4(data: bytes, limit: int) -> Run:
+    engine = lz4.frame.LZ4FrameDecompressor()
+    out: list[bytes] = []
+    size = 0
+    rest = data
+    try:
+        while size < limit:
+            piece = engine.decompress(rest, min(limit - size, 1 << 20))
+            out.append(piece)
+            size += len(piece)
+            rest = b""
+            if engine.eof:
+                rest = engine.unused_data or b""
+                if not rest.startswith(b"\x04\x22\x4d\x18"):
+                    return Run(b"".join(out), False, not rest)
+                engine = lz4.frame.LZ4FrameDecompressor()
+            elif not piece:
+                return Run(b"".join(out), False, False)
+    except RuntimeError:
+        return Run(b"".join(out), False, False)
+    return Run(b"".join(out), True, False)
 
-    covers = True
 
-    def __init__(
-        self,
-        name: str,
-        aliases: tuple[str, ...],
-        starts: Callable[[bytes], bool],
-        run: Callable[[bytes, int], tuple[bytes, bool]],
-    ) -> None:
+def _unlz4_block(data: bytes, limit: int) -> Run:
+    """A block bears no size; LZ4's Python binding puts one before it, little-endian."""
+    stated = int.from_bytes(data[:4], "little")
+    tries = [(data, min(limit, max(len(data) * 32, 4096)))]
+    if 0 < stated <= min(limit, len(data) * 255):
+        tries.insert(0, (data[4:], stated))
+    for block, size in tries:
+        try:
+            out: bytes = lz4.block.decompress(block, uncompressed_size=size)
+        except (lz4.block.LZ4BlockError, ValueError, OverflowError):
+            continue
+        if len(out) > len(block) // 2:
+            return Run(out, False, True)
+    return Run(b"", False, False)
+
+
+def _unsnap(data: bytes, limit: int) -> Run:
+    try:
+        size = cramjam.snappy.decompress_raw_len(data)
+        # a copy of 64 bytes takes two bytes at least, so nothing expands more than this
+        if not 0 < size <= min(limit, len(data) * 32 + 64):
+            return Run(b"", False, False)
+        return Run(bytes(cramjam.snappy.decompress_raw(data)), False, True)
+    except cramjam.DecompressionError:
+        return Run(b"", False, False)
+
+
+def _unsnap_frames(data: bytes, limit: int) -> Run:
+    out: list[bytes] = []
+    size = 0
+    at = 0
+    while at + 4 <= len(data):
+        kind, length = data[at], int.from_bytes(data[at + 1 : at + 4], "little")
+        body = data[at + 8 : at + 4 + length]
+        at += 4 + length
+        if kind == 0:
+            piece = _unsnap(body, _SNAPPY_CHUNK).data
+        elif kind == 1:
+            piece = body
+        else:
+            continue
+        out.append(piece)
+        size += len(piece)
+        if size > limit:
+            return Run(b"".join(out)[:limit], True, False)
+    return Run(b"".join(out), False, at == len(data))
+
+
+class Engine:
+    """One compression: how to undo it, within the purse."""
+
+    def __init__(self, name: str, run: _Runner) -> None:
         self.name = name
-        self._aliases = aliases
-        self._starts = starts
         self._run = run
 
-    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        """The decompressed data, where the header or the hint says that this is the coding."""
-        if not data or (hint not in self._aliases and not self._starts(data)):
-            return []
-        return self.open(data, purse)
-
-    def open(self, data: bytes, purse: Purse) -> list[Piece]:
-        """The decompressed data whatever the header says; charges the purse."""
+    def open(self, data: bytes, purse: Purse, *, sure: bool) -> list[Piece]:
+        """The decompressed data: all of it or, if `sure` that this is the coding, what can be had."""
         limit = purse.allowance(len(data))
         if limit == 0:
             purse.note("bytes", f"more than {purse.bounds.bytes} decoded bytes")
             return []
-        out, cut = self._run(data, limit)
+        if not purse.charge(len(data)):
+            return []
+        out, cut, whole = self._run(data, limit)
+        if not out or not (sure or whole or (cut and is_clean(out[:_READ]))):
+            return []
+        purse.charge(len(out))
         if cut:
             bound = "bytes" if limit == purse.bytes else "ratio"
             purse.note(bound, f"{self.name}: stopped after {len(out)} bytes out of {len(data)}")
-        purse.bytes -= len(out)
-        return [Piece(self.name, out, "", 0, len(data))] if out else []
+        return [Piece(self.name, out, "", 0, len(data))]
+
+    def begins(self, head: bytes) -> bool:
+        """Whether the first bytes of a stream give anything."""
+        return len(self._run(head, _PEEK).data) >= 4
 
 
-def _zlib_header(data: bytes) -> bool:
-    return len(data) > 2 and data[0] & 15 == 8 and data[0] >> 4 <= 7 and (data[0] << 8 | data[1]) % 31 == 0
+def _gzip_member(data: bytes) -> bool:
+    return data.startswith(b"\x1f\x8b\x08")
 
 
-GZIP = Compression("gzip", ("gzip", "x-gzip"), lambda d: d.startswith(b"\x1f\x8b\x08"), _inflate(31))
-ZSTD = Compression("zstd", ("zstd",), lambda d: d.startswith(b"\x28\xb5\x2f\xfd"), _unzstd)
-ZLIB = Compression("zlib", (), _zlib_header, _inflate(15))
-DEFLATE = Compression("deflate", (), lambda d: False, _inflate(-15))
-BROTLI = Compression("brotli", ("br",), lambda d: False, _unbrotli)
+def _never(_: bytes) -> bool:
+    return False
 
 
-class DeclaredDeflate:
-    """HTTP's content coding `deflate` means zlib (RFC 9110, 8.4.1.2); some send raw deflate."""
+_GZIP = Engine("gzip", _inflate(31, _gzip_member))
+_ZLIB = Engine("zlib", _inflate(15, is_zlib))
+_DEFLATE = Engine("deflate", _inflate(-15, _never))
+_BROTLI = Engine("brotli", _unbrotli)
+_ZSTD = Engine("zstd", _unzstd)
+_LZ4 = Engine("lz4", _unlz4)
+_SNAPPY = Engine("snappy", _unsnap)
+_SNAPPY_FRAMES = Engine("snappy", _unsnap_frames)
 
-    name = "deflate"
+_BY_HEAD = {
+    b"\x1f\x8b\x08": _GZIP,
+    b"\x28\xb5\x2f\xfd": _ZSTD,
+    b"\x04\x22\x4d\x18": _LZ4,
+    b"\xff\x06\x00\x00sNaPpY": _SNAPPY_FRAMES,
+}
+_FIRST = frozenset(head[0] for head in _BY_HEAD)
+# HTTP's `deflate` means zlib (RFC 9110, 8.4.1.2), and is told by its header; some send it raw.
+_BY_DECLARATION = {
+    "gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE, "br": _BROTLI, "zstd": _ZSTD, "lz4": _LZ4,
+    "snappy": _SNAPPY, "x-snappy": _SNAPPY, "x-snappy-framed": _SNAPPY_FRAMES,
+}  # fmt: skip
+
+
+class Headed:
+    """Compressions that are told by their header."""
+
+    name = "compression"
     covers = True
+    needs = (BINARY,)
+    bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if hint != "deflate" or not data:
-            return []
-        return (ZLIB if _zlib_header(data) else DEFLATE).open(data, purse)
+        if data[0] in _FIRST:
+            for head, engine in _BY_HEAD.items():
+                if data.startswith(head):
+                    return engine.open(data, purse, sure=True)
+        # zlib's header is short: chance makes one in a thousand
+        return _ZLIB.open(data, purse, sure=hint == "deflate") if is_zlib(data) else []
+
+
+class Declared:
+    """Compressions that are declared."""
+
+    name = "compression"
+    covers = True
+    needs = ()
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        engine = _BY_DECLARATION.get(hint)
+        return engine.open(data, purse, sure=True) if engine else []
 
 
 class Headerless:
-    """The last resort for bytes that nothing else opened: compressions without a header. They accept
-    much by chance, so what they yield must be text or be longer than what went in and open further."""
+    """A compression without a header, tried on bytes that nothing else opened. It must end with the last
+    byte; whether what it gives means anything is for `unfold` to judge."""
 
-    name = "headerless"
     covers = True
+    chancy = False
+    needs = (BINARY,)
+    bars = b""
+
+    def __init__(self, name: str, run: _Runner) -> None:
+        self.name = name
+        self._run = run
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if len(data) < 8 or is_text(data):
+        if not 8 <= len(data) <= _MOST or not purse.charge(len(data) * 2):
             return []
-        for engine in (BROTLI, DEFLATE):
-            if not purse.charge(len(data)):
-                return []
-            trial = Purse(purse.bounds, min(purse.bytes, _READ * 16), purse.work)
-            pieces = engine.open(data, trial)
-            if pieces and len(pieces[0].data) >= 8 and _recognisable(pieces[0].data):
-                return engine.open(data, purse)
-        return []
+        limit = purse.allowance(len(data))
+        out, cut, whole = self._run(data, min(limit, _TRIAL))
+        if cut and limit > _TRIAL and is_clean(out[:_READ]) and purse.charge(_TRIAL):
+            out, cut, whole = self._run(data, limit)
+        if not out or not (whole or cut):
+            return []
+        purse.charge(len(out))
+        return [Piece(self.name, out, "", 0, len(data))]
 
 
-def _recognisable(data: bytes) -> bool:
-    return is_text(data) or data[:4] in _MAGIC or data[:3] in _MAGIC
+RAW = (
+    Headerless("brotli", _unbrotli),
+    Headerless("deflate", _inflate(-15, _never)),
+    Headerless("snappy", _unsnap),
+    Headerless("lz4", _unlz4_block),
+)
+
+_INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|x[\x01\x5e\x9c\xda]")
+_MAX_INNER = 64
 
 
-class InnerGzip:
-    """gzip at an inner offset of binary data, behind a header of somebody's own (Alibaba's UT SDK
-    puts it at byte 8)."""
+class Inner:
+    """gzip, zstd or zlib at an inner offset of binary data, behind a header of somebody's own (Alibaba's
+    UT SDK puts gzip at byte 8), or several, one after the other."""
 
-    name = "gzip"
+    name = "compression"
     covers = False
+    needs = (BINARY,)
+    bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
-        at = data.find(b"\x1f\x8b\x08", 1)
-        while at > 0 and len(pieces) < 16 and purse.charge(len(data) - at):
-            for piece in GZIP.open(data[at:], purse):
+        for count, match in enumerate(_INNER.finditer(data, 1)):
+            if count == _MAX_INNER:
+                purse.note("fields", f"more than {_MAX_INNER} marks of compressions within one value")
+                break
+            at = match.start()
+            engine = _BY_HEAD.get(match.group(), _ZLIB)
+            if engine is _ZLIB and not _ZLIB.begins(data[at : at + _PEEK]):
+                continue
+            for piece in engine.open(data[at:], purse, sure=engine is not _ZLIB):
                 if len(piece.data) >= 4:
                     pieces.append(piece._replace(offset=at, length=len(data) - at))
-            at = data.find(b"\x1f\x8b\x08", at + 3)
         return pieces

@@ -1,106 +1,234 @@
-"""Radix codings: base64 in its dialects and hex (RFC 4648), alone or in the midst of other text.
+"""Radix codings other than base64: hex and base32 (RFC 4648), base58 (draft-msporny-base58), ascii85
+(Adobe's and btoa's), base85 (RFC 1924's alphabet as git and Python use it, and ZeroMQ's Z85),
+uuencode (POSIX).
 
-A run of letters is no proof of a coding. What a run decodes to must read as text or carry a known
-header, or the run must have the mix of letters that encoded binary data has; else it is left alone.
+Hex and base32 are told by their alphabets. The others share their letters with much that is not encoded:
+those give a candidate, and `unfold` keeps it only if what it yields means something.
 """
 
 from __future__ import annotations
 
+import base64 as standard
 import binascii
 import re
+import struct
+from collections.abc import Callable
 
-from audit.decoding.coding import Piece, Purse, is_text
+from audit.decoding.coding import CONTROL, LETTER, LOWER, UPPER, Piece, Purse
+from audit.decoding.evidence import telling
 
-# MIME wraps at 76 columns (RFC 2045, 6.8); JSON writers leave the line breaks escaped or raw.
-_RUN = re.compile(rb"[A-Za-z0-9+/_-]{12,}(?:\r?\n[A-Za-z0-9+/_-]{4,})*={0,2}")
-_HEX_RUN = re.compile(rb"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){6,}|(?:[0-9A-F]{2}){6,})(?![0-9A-Za-z])")
-_WHOLE = re.compile(rb"[A-Za-z0-9+/_-]{6,}={0,2}")
-_HEADS = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04")
+_HEX_RUN = re.compile(
+    rb"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){6,}+|(?:[0-9A-F]{2}){6,}+)(?![0-9A-Za-z])(?!-[0-9a-fA-F]{4}-)"
+)
+_HEX_SPACED = re.compile(
+    rb"(?<![0-9A-Za-z])(?:(?:\\x|0x)?[0-9A-Fa-f]{2}(?:, ?|[:\- \n]|(?=\\x))){7,}+(?:\\x|0x)?[0-9A-Fa-f]{2}"
+    rb"(?![0-9A-Za-z])"
+)
+_NO_DIGIT = re.compile(rb"\\x|0x|[^0-9A-Fa-f]")
+_UUID_END = re.compile(rb"[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-$")
 _MAX_RUNS = 4096
-_UPPER = re.compile(rb"[A-Z]")
-_LOWER = re.compile(rb"[a-z]")
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-
-
-def unbase64(run: bytes) -> bytes | None:
-    """Decodes a run of either alphabet, with or without padding; None where its length forbids it."""
-    body = run.rstrip(b"=").replace(b"\r", b"").replace(b"\n", b"")
-    if len(body) % 4 == 1:
-        return None
-    try:
-        return binascii.a2b_base64(body.translate(_TO_STANDARD) + b"=" * (-len(body) % 4))
-    except binascii.Error:
-        return None
-
-
-def _meaningful(data: bytes) -> bool:
-    """Whether decoded data shows that there was something to decode."""
-    return data.startswith(_HEADS) or is_text(data)
-
-
-def _mixed(run: bytes) -> bool:
-    """Encoded data of this length has upper and lower case; words, paths and numbers seldom do."""
-    return bool(_UPPER.search(run) and _LOWER.search(run))
-
-
-class Base64:
-    """Every run of base64 letters, whole or inside other text."""
-
-    name = "base64"
-    covers = False
-
-    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        pieces: list[Piece] = []
-        whole = _WHOLE.fullmatch(data)
-        if whole:
-            return _decode_run(data, 0, whole=True)
-        for count, match in enumerate(_RUN.finditer(data)):
-            if count == _MAX_RUNS:
-                purse.note("fields", f"base64: more than {_MAX_RUNS} runs in one value")
-                break
-            run = match.group()
-            if not _mixed(run):
-                continue
-            found = _decode_run(run, match.start(), whole=False)
-            if not found and (b"/" in run or b"-" in run or b"_" in run):
-                # these letters also separate words: "/api/SGVsbG8gd29ybGQ"
-                found = _decode_parts(run, match.start())
-            pieces += found
-        return pieces
-
-
-def _decode_run(run: bytes, start: int, *, whole: bool) -> list[Piece]:
-    name = "base64url" if b"-" in run or b"_" in run else "base64"
-    decoded = unbase64(run)
-    if decoded and (_meaningful(decoded) or (_mixed(run) and len(run) >= (16 if whole else 32))):
-        return [Piece(name, decoded, "", start, len(run))]
-    return []
-
-
-def _decode_parts(run: bytes, start: int) -> list[Piece]:
-    pieces: list[Piece] = []
-    for match in re.finditer(rb"[A-Za-z0-9+]{12,}={0,2}", run):
-        part = match.group()
-        decoded = unbase64(part)
-        if decoded and _mixed(part) and _meaningful(decoded):
-            pieces.append(Piece("base64", decoded, "", start + match.start(), len(part)))
-    return pieces
 
 
 class Hex:
-    """Every run of hex digits of one case, of whole bytes, at least six of them."""
+    """Every run of hex digits of one case, of whole bytes, at least six of them; or of pairs of digits
+    with separators, at least eight."""
 
     name = "hex"
     covers = False
+    needs = (b"20", b"02aA")
+    bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
+        if len(data) < 12:
+            return pieces
         for match in _HEX_RUN.finditer(data):
             digits = match.group(1)
             decoded = binascii.unhexlify(digits)
             if len(pieces) == _MAX_RUNS:
                 purse.note("fields", f"hex: more than {_MAX_RUNS} runs in one value")
                 break
-            if not digits.isdigit() or _meaningful(decoded):
+            if telling(decoded) or (
+                len(digits) >= 16
+                and not digits.isdigit()
+                and not _UUID_END.search(data, max(0, match.start() - 16), match.start())
+            ):
                 pieces.append(Piece("hex", decoded, "", match.start(), len(match.group())))
+        if not pieces:
+            for match in _HEX_SPACED.finditer(data):
+                decoded = binascii.unhexlify(_NO_DIGIT.sub(b"", match.group()))
+                pieces.append(Piece("hex", decoded, "", match.start(), len(match.group())))
+                if len(pieces) == _MAX_RUNS:
+                    break
+        return pieces
+
+
+_BASE32_RUN = re.compile(
+    rb"(?<![A-Za-z0-9+])(?:[A-Z2-7]{12,}+(?:\r?\n[A-Z2-7]{4,}+)*+|[a-z2-7]{12,}+)={0,6}(?![A-Za-z0-9+])"
+)
+_BASE32_LENGTHS = {0, 2, 4, 5, 7}
+
+
+class Base32:
+    """Every run of base32 letters of one case that stands for itself."""
+
+    name = "base32"
+    covers = False
+    needs = (LETTER,)
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        pieces: list[Piece] = []
+        for match in _BASE32_RUN.finditer(data):
+            letters = b"".join(match.group().split()).rstrip(b"=")
+            if len(letters) % 8 not in _BASE32_LENGTHS:
+                continue
+            decoded = standard.b32decode(letters.upper() + b"=" * (-len(letters) % 8))
+            # letters of one case and the digits 2 to 7 alone are rare by chance at this length
+            evident = len(letters) >= 24 and not letters.isalpha()
+            if telling(decoded) or evident:
+                pieces.append(Piece("base32", decoded, "", match.start(), len(match.group())))
+            if len(pieces) == _MAX_RUNS:
+                purse.note("fields", f"base32: more than {_MAX_RUNS} runs in one value")
+                break
+        return pieces
+
+
+_BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE58_WHOLE = re.compile(rb"[1-9A-HJ-NP-Za-km-z]{12,16384}+")
+_TO_BASE58 = bytes.maketrans(_BASE58, bytes(range(58)))
+
+
+def unbase58(letters: bytes) -> bytes:
+    """Decodes letters of Bitcoin's alphabet; each leading `1` is a zero byte."""
+    values = letters.translate(_TO_BASE58)
+    zeros = len(letters) - len(letters.lstrip(b"1"))
+    number = _number(values)
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _number(values: bytes) -> int:
+    """The value of base-58 digits; by halves, as long multiplication digit by digit is quadratic."""
+    if len(values) <= 64:
+        number = 0
+        for value in values:
+            number = number * 58 + value
+        return number
+    half = len(values) // 2
+    return int(_number(values[:-half]) * 58**half + _number(values[-half:]))
+
+
+class Base58:
+    """A whole value in Bitcoin's alphabet: a candidate."""
+
+    name = "base58"
+    covers = True
+    chancy = False
+    needs = (UPPER, LOWER, b"2")
+    bars = b'+/-{}. \n;?=%&\\:<$"!\x00\x01\x80'
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not _BASE58_WHOLE.fullmatch(data) or not purse.charge(len(data) * 64):
+            return []
+        return [Piece("base58", unbase58(data), "", 0, len(data))]
+
+
+_Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_GIT = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_ASCII85 = bytes(range(33, 118))
+_ODD = b"!\"#$'()*;<>?@[\\]^`{|}~"
+_MIN_85 = 10
+_MAX_85 = 1 << 20
+
+
+def _decode85(data: bytes, table: bytes) -> bytes | None:
+    """Five letters to four bytes; a shorter last group is filled up with the highest letter and its
+    bytes cut (all three dialects agree in this; Z85 proper never has one)."""
+    short = -len(data) % 5
+    if short == 4:
+        return None
+    values = data.translate(table) + b"\x54" * short
+    out = bytearray()
+    for a, b, c, d, e in struct.iter_unpack("5B", values):
+        word = (((a * 85 + b) * 85 + c) * 85 + d) * 85 + e
+        if word >> 32:
+            return None
+        out += word.to_bytes(4, "big")
+    return bytes(out[: len(out) - short])
+
+
+class Base85:
+    """A whole value in one of the alphabets of 85 letters: a candidate."""
+
+    covers = True
+    chancy = False
+    needs = (b'!"{};?=%&\\:<$./-+',)
+    bars = b"\x00\x01\x80"
+
+    def __init__(self, name: str, alphabet: bytes, prepare: Callable[[bytes], bytes | None]) -> None:
+        self.name = name
+        self._alphabet = alphabet
+        self._table = bytes.maketrans(alphabet, bytes(range(85)))
+        self._prepare = prepare
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not _MIN_85 <= len(data) <= _MAX_85:
+            return []
+        letters = self._prepare(data)
+        if letters is None or letters.translate(None, self._alphabet):
+            return []
+        # a quarter of the alphabet are marks of punctuation that texts seldom hold
+        odd = len(letters) - len(letters.translate(None, _ODD))
+        if (
+            (odd * 16 < len(letters) and (len(letters) < 60 or letters.isalpha()))
+            or b"://" in letters
+            or not purse.charge(len(letters) * 16)
+        ):
+            return []
+        if len(letters) > 80 and _decode85(letters[:40], self._table) is None:
+            return []
+        decoded = _decode85(letters, self._table)
+        return [Piece(self.name, decoded, "", 0, len(data))] if decoded else []
+
+
+def _plain(data: bytes) -> bytes | None:
+    data = data.strip()
+    return None if b" " in data or b"\n" in data else data
+
+
+def _adobe(data: bytes) -> bytes | None:
+    data = b"".join(data.split())
+    if data.startswith(b"<~"):
+        data = data.removeprefix(b"<~").removesuffix(b"~>")
+    return data.replace(b"z", b"!!!!!") if data.count(b"z") * 4 <= len(data) else None
+
+
+ASCII85 = Base85("ascii85", _ASCII85, _adobe)
+GIT85 = Base85("base85", _GIT, _plain)
+Z85 = Base85("base85", _Z85, _plain)
+
+_UU = re.compile(rb"^begin [0-7]{3,4} [^\r\n]{0,255}\r?\n", re.MULTILINE)
+
+
+class Uuencode:
+    """uuencoded files: lines between `begin` and `end`."""
+
+    name = "uuencode"
+    covers = True
+    needs = (b" ", b"\n")
+    bars = CONTROL
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        pieces: list[Piece] = []
+        for match in _UU.finditer(data):
+            end = data.find(b"\nend", match.end() - 1)
+            end = len(data) if end < 0 else end
+            out: list[bytes] = []
+            for line in data[match.end() : end].splitlines():
+                try:
+                    out.append(binascii.a2b_uu(line))
+                except binascii.Error:
+                    break
+            if out and len(pieces) < _MAX_RUNS:
+                pieces.append(Piece("uuencode", b"".join(out), "", match.start(), end - match.start()))
         return pieces

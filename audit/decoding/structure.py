@@ -1,22 +1,40 @@
-"""Structures: JSON (RFC 8259), forms (WHATWG URL 5.1), cookies (RFC 6265), addresses with a query,
-multipart (RFC 2046, RFC 7578). They give each value its path; they do not decode the values."""
+"""Structures of text: JSON (RFC 8259), alone, as lines or records (RFC 7464), or within other text;
+arrays of byte values; forms (WHATWG URL 5.1), cookies (RFC 6265), addresses with a query, JSON Web Tokens
+(RFC 7519). They give each value its path; they do not decode the values.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
 
-from audit.decoding.coding import Piece, Purse
+from audit.decoding.base64_runs import mixed, unbase64
+from audit.decoding.coding import CONTROL, DIGIT, LETTER, Piece, Purse
 
-_FORM = re.compile(rb"[^\s=&?#<>\"{}]{0,256}=[^\s&=\"<>{}]*(?:=[^\s&=\"<>{}]*)*(?:&[^\s=&\"<>{}]*(?:=[^\s&\"<>{}]*)?)*")
-_PADDING = re.compile(rb"[A-Za-z0-9+/_-]+={1,2}")
-_ADDRESS = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:(?://)?[^\s?#\"<>]*")
+_FORM_NAME = rb"[^\s=&?#<>\"{}\\;,/|^`']"
+_FORM = re.compile(
+    rb"(?:"
+    + _FORM_NAME
+    + rb"{1,256}+=[^\s&\"<>{}]*+)(?:&(?:"
+    + _FORM_NAME
+    + rb"{1,256}+(?:=[^\s&\"<>{}]*+)?)?)*+"
+)
+_COOKIES = re.compile(rb"[\w.$-]{1,64}+=[^\s;,\"]*+(?:; [\w.$-]{1,64}+=[^\s;,\"]*+)++;?")
+_PADDING = re.compile(rb"[A-Za-z0-9+/_-]+={1,6}")
+_ADDRESS = re.compile(
+    rb"[A-Za-z][A-Za-z0-9+.-]{0,63}:(?://)?[^\s?#\"<>]*|/[^\s?#\"<>]*|[\w-]{1,63}(?:\.[\w-]{1,63})+[^\s?#\"<>]*"
+)
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_$]{0,23}")
-_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{\"]")
+_JSON_START = re.compile(rb"\s*[\[{\"]")
+_WITHIN = re.compile(r"[{\[]\s*(?:\"|\{|\[\s*[\"{\[]|\d{1,3}\s*,)")
+_SPACE = b" \t\r\n\x1e"
+_MAX_SEGMENTS = 256
 _MAX_PARTS = 20_000
-_MAX_BOUNDARY = 200
+_MAX_DOCUMENTS = 1_000
+_MAX_FAILURES = 16
 
 
 def step(name: str) -> str:
@@ -29,66 +47,207 @@ class Json:
 
     name = "json"
     covers = True
+    needs = (b'{"',)
+    bars = CONTROL
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         if not _JSON_START.match(data):
             return []
         try:
-            document = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+            document = msgspec.json.decode(data)
         except RecursionError:
             purse.note("depth", "json: nested too deeply to be parsed")
             return []
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, ValueError):
             return []
-        pieces = json_pieces(document, purse, self.name)
-        purse.bytes -= len(data)
-        return pieces
+        return document_pieces(document, purse, self.name)
 
 
-def json_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
+def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
     """Every string, long number and telling name of a JSON-like document (dict, list, str, bytes,
-    number), each with its path from `$`. A member's name has the path of the member and `~`."""
+    number), each with its path from `$`. A member's name has the path of the member and `~`; an array
+    of byte values stays one value."""
     pieces: list[Piece] = []
     stack: list[tuple[object, str, int]] = [(document, "$", 0)]
+    steps: dict[str, str] = {}
     while stack:
         node, path, depth = stack.pop()
-        if isinstance(node, str):
+        kind = type(node)
+        if kind is str:
             if node:
-                pieces.append(Piece(layer, node.encode("utf-8", "surrogatepass"), path, None))
+                pieces.append(Piece(layer, node.encode("utf-8", "surrogatepass"), path, None))  # type: ignore[attr-defined]
+        elif isinstance(node, int | float):
+            if kind is not bool and abs(node) >= 1000:
+                pieces.append(Piece(layer, _digits(node), path, None))
         elif isinstance(node, bytes):
             if node:
                 pieces.append(Piece(layer, node, path, None))
-        elif isinstance(node, dict | list) and depth >= purse.bounds.nesting:
+        elif not node:
+            continue
+        elif depth >= purse.bounds.nesting:
             purse.note("depth", f"{layer}: nested more than {purse.bounds.nesting} levels deep")
         elif isinstance(node, dict):
             for name, value in reversed(node.items()):
-                name = name if isinstance(name, str) else str(name)
-                below = path + step(name)
-                stack.append((value, below, depth + 1))
-                if not _PLAIN_NAME.fullmatch(name):
-                    pieces.append(Piece(layer, name.encode("utf-8", "surrogatepass"), below + "~", None))
+                label = name if isinstance(name, str) else _label(name)
+                below = steps.get(label)
+                if below is None:
+                    below = steps[label] = step(label)
+                stack.append((value, path + below, depth + 1))
+                if not _PLAIN_NAME.fullmatch(label):
+                    pieces.append(
+                        Piece(layer, label.encode("utf-8", "surrogatepass"), path + below + "~", None)
+                    )
         elif isinstance(node, list):
+            if len(node) >= 8 and type(node[0]) is int and _are_bytes(node):
+                pieces.append(Piece(layer, b",".join(b"%d" % value for value in node), path, None))
+                continue
             for index in range(len(node) - 1, -1, -1):
                 stack.append((node[index], f"{path}[{index}]", depth + 1))
-        elif isinstance(node, int | float) and not isinstance(node, bool) and abs(node) >= 1000:
-            pieces.append(Piece(layer, str(node).encode(), path, None))
         if len(pieces) > purse.bounds.fields:
             purse.note("fields", f"{layer}: more than {purse.bounds.fields} values")
             break
     return pieces
 
 
+def _digits(number: float) -> bytes:
+    try:
+        return str(number).encode()
+    except ValueError:
+        return b""  # an integer longer than Python is willing to write out
+
+
+def _label(name: object) -> str:
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else repr(name)[:256]
+
+
+def _are_bytes(node: list[object]) -> bool:
+    return all(type(value) is int and -128 <= value <= 255 for value in node)
+
+
+class JsonLines:
+    """Lines of JSON, or JSON records each led by RS: at least two, with whatever else stands between."""
+
+    name = "ndjson"
+    covers = True
+    needs = (b"{", b"\n\x01")
+    bars = b"\x00"
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        lines = data.split(b"\x1e" if data.startswith(b"\x1e") else b"\n")
+        documents = sum(_JSON_START.match(line) is not None for line in lines)
+        if documents < 2 or documents * 2 < len(lines) - 1:
+            return []
+        pieces: list[Piece] = []
+        at = 0
+        parsed = 0
+        for index, line in enumerate(lines):
+            text = line.strip(_SPACE)
+            if text and len(pieces) < _MAX_PARTS:
+                if parsed < 2 and _JSON_START.match(text):
+                    try:
+                        msgspec.json.decode(text)
+                    except (msgspec.DecodeError, ValueError, RecursionError):
+                        return []
+                    parsed += 1
+                pieces.append(Piece(self.name, text, f"[{index}]", at, len(line)))
+            at += len(line) + 1
+        if len(lines) > _MAX_PARTS:
+            purse.note("fields", f"ndjson: more than {_MAX_PARTS} lines")
+        return pieces
+
+
+class JsonWithin:
+    """JSON documents anywhere in other text: `callback({...})`, an assignment, a guard before it."""
+
+    name = "json"
+    covers = False
+    needs = (b"{", b"}", b'"02')
+    bars = CONTROL
+
+    def __init__(self) -> None:
+        self._decoder = json.JSONDecoder(strict=False, parse_int=_number, parse_float=_number)
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not purse.charge(len(data)):
+            return []
+        text = data.decode("utf-8", "surrogateescape")
+        pieces: list[Piece] = []
+        at = failures = documents = 0
+        while failures < _MAX_FAILURES and documents < _MAX_DOCUMENTS:
+            match = _WITHIN.search(text, at)
+            if not match:
+                break
+            start = match.start()
+            at = start + 1
+            try:
+                document, at = self._decoder.raw_decode(text, start)
+            except (ValueError, RecursionError) as refused:
+                failures += 1
+                if not purse.charge(2 * (getattr(refused, "pos", len(text)) - start)):
+                    break
+                continue
+            documents += 1
+            length = at - start
+            if document and length >= 8:
+                found = document_pieces(document, purse, self.name)
+                if data.isascii():  # else offsets in the text are none in the data
+                    found = [piece._replace(offset=start, length=length) for piece in found]
+                pieces += found
+        return pieces
+
+
+def _number(digits: str) -> str:
+    return digits  # as text: cheaper, exact, and of any length
+
+
+class ByteArray:
+    """Byte values written out as numbers: `[104,116,116,112]`; Java writes those above 127 negative."""
+
+    name = "bytes"
+    covers = True
+    needs = (DIGIT, b".")
+    bars = LETTER + b'+%=:"&\\<$!?;/\x00\x01\x80'
+    _VALUES = re.compile(rb"\s*\[?\s*(-?\d{1,3}(?:\s*,\s*-?\d{1,3}){7,})\s*,?\s*\]?\s*")
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        match = self._VALUES.fullmatch(data)
+        if not match:
+            return []
+        values = [int(value) for value in match.group(1).split(b",")]
+        if max(values) > 255 or min(values) < -128:
+            return []
+        return [Piece(self.name, bytes(value & 255 for value in values), "", 0, len(data))]
+
+
 class Form:
-    """`name=value&name=value`, declared or evident. Names that carry content become fields as well."""
+    """`name=value&name=value`, declared or evident, also one such form per line. Names that carry content
+    become fields as well."""
 
     name = "form"
     covers = True
+    needs = (b"=",)
+    bars = b"\x00\x01"
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        declared = hint in ("form", "application/x-www-form-urlencoded")
-        if not declared and (b"=" not in data or not _FORM.fullmatch(data) or _PADDING.fullmatch(data)):
-            return []
-        return form_pieces(data, 0, self.name, purse)
+        if hint in ("form", "application/x-www-form-urlencoded"):
+            return form_pieces(data, 0, self.name, purse)
+        if b"\n" not in data:
+            if not _FORM.fullmatch(data) or _PADDING.fullmatch(data):
+                return []
+            return form_pieces(data, 0, self.name, purse)
+        return self._lines(data, purse)
+
+    def _lines(self, data: bytes, purse: Purse) -> list[Piece]:
+        pieces: list[Piece] = []
+        at = 0
+        for line in data.split(b"\n"):
+            text = line.rstrip(b"\r")
+            if text:
+                if not _FORM.fullmatch(text) or _PADDING.fullmatch(text):
+                    return []
+                pieces += form_pieces(text, at, self.name, purse)
+            at += len(line) + 1
+        return pieces
 
 
 def form_pieces(data: bytes, base: int, layer: str, purse: Purse) -> list[Piece]:
@@ -113,19 +272,23 @@ def form_pieces(data: bytes, base: int, layer: str, purse: Purse) -> list[Piece]
 
 
 class Cookies:
-    """The Cookie header."""
+    """The Cookie header, or what reads like one: `name=value; name=value`."""
 
     name = "cookie"
     covers = True
+    needs = (b"=",)
+    bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if hint != "cookie":
+        if hint != "cookie" and not (b"; " in data and _COOKIES.fullmatch(data)):
             return []
         pieces = []
         at = 0
-        for part in data.split(b";"):
-            name, _, value = part.partition(b"=")
-            start = at + len(name) + 1
+        for part in data.split(b";")[:_MAX_PARTS]:
+            name, equals, value = part.partition(b"=")
+            if not equals:
+                name, value = b"", part
+            start = at + (len(name) + 1 if equals else 0)
             label = name.strip().decode("utf-8", "backslashreplace")
             if value.strip():
                 pieces.append(Piece(self.name, value.strip().strip(b'"'), label, start, len(value)))
@@ -134,68 +297,61 @@ class Cookies:
 
 
 class Address:
-    """An address with a query or fragment inside a value: the part before stays whole, the query opens
-    like a form, so that an address told in a parameter of an address keeps its own parameters."""
+    """An address or path: its query opens like a form, so that an address told in a parameter of an address
+    keeps its own parameters; of its path, the segments that hold more than words."""
 
     name = "url"
     covers = False
+    needs = (b"/?",)
+    bars = CONTROL
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if b"?" not in data or b"=" not in data:
-            return []
         match = _ADDRESS.match(data)
-        if not match or data[match.end() : match.end() + 1] != b"?":
+        if not match or (match.end() < len(data) and data[match.end()] not in b"?#"):
             return []
+        pieces = self._segments(match.group())
         start = match.end() + 1
-        query, _, _ = data[start:].partition(b"#")
-        return form_pieces(query, start, self.name, purse)
+        query, _, fragment = data[start:].partition(b"#")
+        if data[match.end() : start] == b"?" and query:
+            pieces += form_pieces(query, start, self.name, purse)
+        if b"=" in fragment:
+            pieces += form_pieces(fragment, start + len(query) + 1, self.name, purse)
+        return pieces
 
-
-class Multipart:
-    """multipart/* bodies, with the boundary declared or taken from the first line."""
-
-    name = "multipart"
-    covers = True
-
-    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if not data.startswith(b"--") and not hint.startswith("multipart/"):
+    def _segments(self, path: bytes) -> list[Piece]:
+        if b"/" not in path:
             return []
-        line_end = data.find(b"\n", 0, _MAX_BOUNDARY)
-        boundary = data[:line_end].rstrip(b"\r\n") if data.startswith(b"--") else b""
-        if len(boundary) < 4 or data.count(boundary) < 2:
-            return []
-        pieces = []
+        pieces: list[Piece] = []
         at = 0
-        for index, part in enumerate(data.split(boundary)):
-            start, at = at, at + len(part) + len(boundary)
-            if index == 0 or part.startswith(b"--"):
-                continue
-            if index > _MAX_PARTS:
-                purse.note("fields", f"multipart: more than {_MAX_PARTS} parts")
-                break
-            piece = _part(part, start, index - 1)
-            if piece:
-                pieces.append(piece)
+        for index, segment in enumerate(path.split(b"/")[:_MAX_SEGMENTS]):
+            if b"%" in segment or (len(segment) >= 12 and segment.isalnum() and mixed(segment)):
+                pieces.append(Piece(self.name, segment, f"/{index}", at, len(segment)))
+            at += len(segment) + 1
         return pieces
 
 
-def _part(part: bytes, start: int, index: int) -> Piece | None:
-    for blank in (b"\r\n\r\n", b"\n\n"):
-        head, found, body = part.partition(blank)
-        if found:
-            break
-    else:
-        return None
-    fields = dict(
-        (name.strip().lower(), value.strip())
-        for name, colon, value in (line.partition(b":") for line in head.split(b"\n"))
-        if colon
-    )
-    name = re.search(rb'[; ]name="?([^";\r\n]*)', fields.get(b"content-disposition", b""))
-    path = name.group(1).decode("utf-8", "backslashreplace") if name else str(index)
-    media = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("ascii", "replace")
-    coding = fields.get(b"content-transfer-encoding", fields.get(b"content-encoding", b""))
-    hint = coding.decode("ascii", "replace").lower() if coding.lower() in (b"gzip", b"br", b"deflate") else media
-    offset = start + len(head) + len(blank)
-    body = body.removesuffix(b"\n").removesuffix(b"\r")
-    return Piece("multipart", body, path, offset, len(body), hint)
+_JWT = re.compile(
+    rb"(?:[A-Za-z]{1,16} +)?(ey[A-Za-z0-9_-]{8,})\.(ey[A-Za-z0-9_-]{2,}|[A-Za-z0-9_-]{4,})\.[A-Za-z0-9_-]*"
+)
+
+
+class JsonWebToken:
+    """A signed token, with or without a scheme's name such as `Bearer` before it. The signature is left."""
+
+    name = "jwt"
+    covers = True
+    needs = (b".", b"ag", b"AG")
+    bars = CONTROL
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        match = _JWT.fullmatch(data)
+        if not match:
+            return []
+        pieces: list[Piece] = []
+        for number, path in ((1, "header"), (2, "payload")):
+            decoded = unbase64(match.group(number))
+            if not decoded or (number == 1 and not decoded.startswith(b'{"')):
+                return []
+            start, end = match.span(number)
+            pieces.append(Piece(self.name, decoded, path, start, end - start))
+        return pieces

@@ -1,0 +1,140 @@
+"""Base64 in its dialects (RFC 4648, sections 4 and 5; MIME line breaks, RFC 2045, 6.8), alone, in the
+midst of other text or of binary data, also glued to letters that are not part of it.
+
+A run of letters is no proof of a coding. What a run decodes to must read as text or carry a known
+header, or the run must have the mix of letters that encoded binary data has; else it is left alone.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+
+from audit.decoding.coding import LOWER, UPPER, Piece, Purse
+from audit.decoding.evidence import inflates, is_clean, telling
+
+# JSON writers leave the line breaks of MIME escaped or raw; possessive, so that no run is read twice
+_RUN = re.compile(rb"[A-Za-z0-9+/_-]{10,}+(?:(?:\r?\n|\\r\\n|\\n)[A-Za-z0-9+/_-]{4,}+)*+={0,2}")
+_WHOLE = re.compile(rb"[A-Za-z0-9+/_-]{6,}+(?:\r?\n[A-Za-z0-9+/_-]+)*+={0,2}\s?")
+_PART = re.compile(rb"[A-Za-z0-9+]{10,}+={0,2}|[A-Za-z0-9]{10,}+={0,2}")
+_BREAKS = re.compile(rb"\\r|\\n|[\r\n]")
+_UPPER = re.compile(rb"[A-Z]")
+_LOWER = re.compile(rb"[a-z]")
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+# Four letters that stand for three printable ASCII bytes, at least four times: text, at any alignment.
+_TEXT = re.compile(rb"(?:[I-Za-f][C-HS-Xi-ny-z0-3](?:[AEIMQUYcgkosw048][g-z0-9+/_-]|[BFJNRVZdhlptx159].)){4}")
+# gzip, zstd, zlib in its three usual levels, JSON objects, at the alignment where they begin
+_HEAD = re.compile(rb"H4sI|KLUv[/_]|eJ[wyxzyv0-9x-z]|eAE|eNp|eyJ|W3si|aHR0c")
+_PHRASE = rb"(?:(?:[A-Z]?[a-z]{2,}+)++|[A-Z]{2,}+|[a-zA-Z]|[0-9]{1,4}+)"
+_WORDS = re.compile(_PHRASE + rb"(?:[-_/]+" + _PHRASE + rb")*+")
+_SURE_HEADS = (b"H4sI", b"KLUv/", b"KLUv_", b"eyJ", b"W3si", b"aHR0c")
+_MAX_RUNS = 4096
+_MIN_WHOLE, _MIN_INSIDE = 16, 24
+
+
+def unbase64(run: bytes) -> bytes | None:
+    """Decodes a run of either alphabet, with or without padding; None where its length forbids it."""
+    body = run.rstrip(b"=\r\n \t")
+    if b"\n" in body or b"\\" in body:
+        body = _BREAKS.sub(b"", body)
+    if len(body) % 4 == 1:
+        return None
+    try:
+        return binascii.a2b_base64(body.translate(_TO_STANDARD) + b"=" * (-len(body) % 4))
+    except binascii.Error:
+        return None
+
+
+def hidden_text(run: bytes) -> bool:
+    """Whether a run of base64 letters holds printable text at some alignment. Wrong by chance once in
+    a hundred thousand letters."""
+    return _TEXT.search(run) is not None
+
+
+def mixed(run: bytes) -> bool:
+    """Encoded data of this length has upper and lower case; words, paths and numbers seldom do, and
+    where words are joined by their capitals, that can be told."""
+    return bool(_UPPER.search(run) and _LOWER.search(run)) and not _WORDS.fullmatch(run)
+
+
+class Base64:
+    """Every run of base64 letters, whole or inside other data."""
+
+    name = "base64"
+    covers = False
+    needs = (UPPER, LOWER)
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if _WHOLE.fullmatch(data):
+            return _whole(data)
+        pieces: list[Piece] = []
+        for count, match in enumerate(_RUN.finditer(data)):
+            if count == _MAX_RUNS:
+                purse.note("fields", f"base64: more than {_MAX_RUNS} runs in one value")
+                break
+            run = match.group()
+            if _UPPER.search(run) and _LOWER.search(run):
+                pieces += _run(run, match.start())
+        return pieces
+
+
+def _named(run: bytes) -> str:
+    return "base64url" if b"-" in run or b"_" in run else "base64"
+
+
+def _whole(run: bytes) -> list[Piece]:
+    decoded = unbase64(run)
+    if not decoded:
+        return list(_inside(run, 0))
+    if telling(decoded) or inflates(decoded):
+        return [Piece(_named(run), decoded, "", 0, len(run))]
+    if len(run) < _MIN_WHOLE or not mixed(run):
+        return []
+    return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0)]
+
+
+def _run(run: bytes, start: int) -> list[Piece]:
+    decoded = unbase64(run)
+    if decoded and (telling(decoded) or (inflates(decoded) and len(run) >= _MIN_INSIDE)):
+        return [Piece(_named(run), decoded, "", start, len(run))]
+    found = list(_inside(run, start))
+    if not found and any(separator in run for separator in (b"/", b"-", b"_")):
+        # these letters also separate words: "/api/SGVsbG8gd29ybGQ"
+        found = list(_parts(run, start))
+    if decoded and len(run) >= _MIN_INSIDE and mixed(run):
+        found.insert(0, Piece(_named(run), decoded, "", start, len(run)))
+    return found
+
+
+def _parts(run: bytes, start: int) -> Iterator[Piece]:
+    for match in _PART.finditer(run):
+        part = match.group()
+        decoded = unbase64(part)
+        if decoded and mixed(part) and telling(decoded):
+            yield Piece("base64", decoded, "", start + match.start(), len(part))
+
+
+def _inside(run: bytes, start: int) -> Iterator[Piece]:
+    """What begins within the run: a known header; or text, at whatever alignment, with what stands before
+    it at that alignment if that is text too."""
+    match = _HEAD.search(run) or _TEXT.search(run)
+    if not match:
+        return
+    at = match.start()
+    decoded = _aligned(run, at)
+    if match.re is _TEXT:
+        whole = _aligned(run, at % 4)
+        if is_clean(whole):
+            at, decoded = at % 4, whole
+    elif match.group() not in _SURE_HEADS and not inflates(decoded):
+        return
+    if len(decoded) >= 6:
+        yield Piece(_named(run[at:]), decoded, "", start + at, len(run) - at)
+
+
+def _aligned(run: bytes, at: int) -> bytes:
+    """What the letters from `at` on decode to, without a last one that stands for nothing whole."""
+    body = run[at:].rstrip(b"=\r\n ")
+    return unbase64(body) or unbase64(body[:-1]) or b""

@@ -1,0 +1,176 @@
+"""Light obfuscation that real SDKs use: reversed, rot13, one byte XORed over all.
+
+Nothing marks these, so they are only ever candidates, for data that nothing else opened: `unfold` keeps
+one if what it yields means something that the data before it did not.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from audit.decoding.coding import BINARY, CONTROL, LETTER, Piece, Purse, kinds
+from audit.decoding.evidence import HEADS, is_clean, is_zlib
+
+_ROT13 = bytes(codecs.encode(chr(c), "rot13").encode("latin-1")[0] if c < 128 else c for c in range(256))
+_MIN = 8
+_MAX = 8 << 20
+
+
+def reverse(data: bytes) -> bytes:
+    """Data backwards: by characters where it is UTF-8, else by bytes."""
+    if not data.isascii():
+        try:
+            return data.decode("utf-8")[::-1].encode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return data[::-1]
+
+
+def rot13(data: bytes) -> bytes:
+    """Data with its ASCII letters moved by half the alphabet."""
+    return data.translate(_ROT13)
+
+
+class Reversed:
+    """Text or bytes from the last to the first."""
+
+    name = "reversed"
+    covers = True
+    chancy = True
+    needs = ()
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not _MIN <= len(data) <= _MAX or not purse.charge(len(data)):
+            return []
+        return [Piece(self.name, reverse(data), "", 0, len(data))]
+
+
+class Rot13:
+    """Letters moved by thirteen."""
+
+    name = "rot13"
+    covers = True
+    chancy = True
+    needs = (LETTER,)
+    bars = CONTROL
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not _MIN <= len(data) <= _MAX or not purse.charge(len(data)):
+            return []
+        return [Piece(self.name, rot13(data), "", 0, len(data))]
+
+
+DISGUISES = (Reversed(), Rot13())
+_SAMPLE = 4096
+_SHORT_SAMPLE = 64
+_HIGH = bytes(range(128, 256))
+_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
+_LIKELY = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \"':/.,{}[]=&%_-?+\n"
+_LIKELY_UNDER = [bytes(c ^ key for c in _LIKELY) for key in range(256)]
+# for each byte, the keys (as bits) under which it is a control character
+_BARRED_BY = [sum(1 << (byte ^ control) for control in _CONTROLS) for byte in range(256)]
+_ALL_KEYS = (1 << 256) - 1
+_UNDER = [bytes(c ^ key for c in range(256)) for key in range(256)]
+# The differences of neighbouring bytes do not depend on the key.
+_WORDS = (b"://", b"http", b"www.", b'":"', b"%3A%2F", b".com")
+_FIRST = {bytes(a ^ b for a, b in pairwise(word)): word[0] for word in _WORDS}
+_DIFFERENCES = re.compile(b"|".join(map(re.escape, _FIRST)))
+_ODD = b"!#$;<>@[\\]^`{|}~"
+
+
+class Xor:
+    """One byte XORed over all: the keys that a known header, a telling word, or the share of letters
+    and digits suggest, the likeliest first."""
+
+    name = "xor"
+    covers = True
+    chancy = True
+    needs = (BINARY + b'!{}$"\\<;',)
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not _MIN <= len(data) <= _MAX or not purse.charge(len(data)):
+            return []
+        keys = _keys(data)
+        if not purse.charge(len(data) * len(keys)):
+            return []
+        return [Piece(self.name, data.translate(_UNDER[key]), "", 0, len(data)) for key in keys]
+
+
+def _keys(data: bytes) -> list[int]:
+    for head in HEADS:
+        key = data[0] ^ head[0]
+        if key and data[: len(head)].translate(_UNDER[key]) == head:
+            return [key]
+    sample = data[:_SAMPLE]
+    found = _by_words(sample)
+    if found is not None:
+        return found
+    if _reads_as_it_is(sample):
+        return []
+    keys = []
+    zlib_key = data[0] ^ 0x78
+    if zlib_key and is_zlib(data[:8].translate(_UNDER[zlib_key])):
+        keys.append(zlib_key)
+    common, count = Counter(sample).most_common(1)[0]
+    if common and count * 10 >= len(sample) * 3:
+        keys.append(common)  # UTF-16 of ASCII and records of numbers are full of zeros
+    return list(dict.fromkeys(keys + _by_letters(sample)))
+
+
+def _by_words(sample: bytes) -> list[int] | None:
+    """The keys under which a telling word stands in the data; none if one stands there in plain."""
+    number = int.from_bytes(sample, "big")
+    differences = ((number >> 8) ^ number).to_bytes(len(sample), "big")[1:]
+    keys = Counter(
+        sample[match.start()] ^ _FIRST[match.group()] for match in _DIFFERENCES.finditer(differences)
+    )
+    if not keys:
+        return None
+    return [] if keys[0] else [key for key, _ in keys.most_common()]
+
+
+def _reads_as_it_is(sample: bytes) -> bool:
+    """Whether data is text with no more odd marks than text has."""
+    return is_clean(sample) and (len(sample) - len(sample.translate(None, _ODD))) * 16 < len(sample)
+
+
+def _by_letters(sample: bytes) -> list[int]:
+    """The keys under which the data is text, or mostly letters and digits as records with text are; those
+    that make it so of the fewest kinds of characters first."""
+    size = len(sample)
+    keys = set(_text_keys(sample[:_SHORT_SAMPLE]))
+    high = size - len(sample.translate(None, _HIGH))
+    if high * 3 < size or high * 3 > size * 2:
+        first = 0 if high * 3 < size else 128  # likely letters share their first bit
+        keys.update(
+            key
+            for key in range(first or 1, first + 128)
+            if len(sample.translate(None, _LIKELY_UNDER[key])) * 4 <= size
+        )
+    ranked = []
+    for key in keys:
+        rest = len(sample.translate(None, _LIKELY_UNDER[key]))
+        ranked.append((rest * 16 // size, len(kinds(sample.translate(_UNDER[key]))), rest, key))
+    return [key for *_, key in sorted(ranked)]
+
+
+def _text_keys(short: bytes) -> Iterator[int]:
+    """The keys under which the data is UTF-8 without control characters."""
+    barred = 1  # the key 0 changes nothing
+    for byte in set(short):
+        barred |= _BARRED_BY[byte]
+    allowed = ~barred & _ALL_KEYS
+    while allowed:
+        key = (allowed & -allowed).bit_length() - 1
+        allowed &= allowed - 1
+        try:
+            codecs.utf_8_decode(short.translate(_UNDER[key]), "strict", False)
+        except UnicodeDecodeError:
+            continue
+        yield key

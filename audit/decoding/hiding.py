@@ -1,0 +1,113 @@
+"""Whether text can hide anything: the question asked before a text is taken apart.
+
+Most traffic is plain JSON in which nothing is encoded. Answering this costs a few passes over the text in
+C; only where one of them sees something is it looked at closer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from audit.decoding.base64_runs import hidden_text, mixed
+
+_RUN_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_ODD_ALONE = b"!#$*;<>@^`|~"
+_CLASSES = bytes(
+    65
+    if c in _RUN_LETTERS
+    else 33
+    if c in _ODD_ALONE
+    else 1
+    if (c < 32 and c not in (9, 10, 12, 13)) or c == 127
+    else 32
+    for c in range(256)
+)
+_RUN = b"A" * 12
+_DIGITS = bytes(48 if 48 <= c < 58 else 44 if c == 44 else 32 for c in range(256))
+_PAIRS = bytes(48 if chr(c) in "0123456789abcdefABCDEF" else 58 if c in b":- " else 32 for c in range(256))
+_SPACE = b" \t\r\n-"
+_RUNS = re.compile(rb"[A-Za-z0-9+/_-]{12,}+")
+_UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_HEX = re.compile(rb"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-f]{12,}+|[0-9A-F]{12,}+)(?![0-9A-Za-z])")
+_BASE32 = re.compile(rb"(?<![0-9A-Za-z])(?:[A-Z2-7]{12,}+|[a-z2-7]{12,}+)(?![0-9A-Za-z])")
+_ENTITY = re.compile(rb"&#?[0-9A-Za-z]{2,31};")
+_QUOTED = re.compile(rb"=(?:3D|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
+_DENSE = re.compile(rb"[^\s\"',:]{10,}")
+_ODD = b"!#$()*;<>?@^`|~"
+
+
+# Short words, numbers, lower-case names with separators, UUIDs, and the punctuation of sentences.
+_WORD = rb"[A-Za-z0-9_/+-]"
+_INERT = re.compile(
+    rb"(?:" + _WORD + rb"{1,11}+(?!" + _WORD + rb")"
+    rb"|[a-z]{1,15}+(?:[_/-][a-z]{1,15}+)*+(?!" + _WORD + rb")"
+    rb"|[0-9]{1,19}+(?!" + _WORD + rb")"
+    rb"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?!" + _WORD + rb")"
+    rb"|[ .,:;()'!\n])*+"
+)  # fmt: skip
+
+
+def inert(data: bytes) -> bool:
+    """Whether data is nothing but words and numbers, in which no coding but a guess would see anything."""
+    return _INERT.fullmatch(data) is not None and not (len(data) >= 15 and _is_list(data))
+
+
+def _is_list(data: bytes) -> bool:
+    """Whether byte values are listed, as numbers or as pairs of hex digits."""
+    return b"00,00" in data.translate(_DIGITS, _SPACE) or b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS)
+
+
+def may_hide(data: bytes) -> bool:
+    """Whether anything in text data could be encoded: marks of a coding of characters, a run of letters
+    that may be base64, base32, base58 or hex, lists of byte values, letters of base85, reversed or
+    rotated addresses, or anything that is no printable ASCII. Fast; never wrong when it says no, but for
+    words reversed or rotated that are no address."""
+    if b"%" in data or b"\\" in data or not data.isascii() or b"//:" in data or b"uggc" in data:
+        return True
+    if b"=" in data and _QUOTED.search(data):
+        return True
+    if b"&" in data and b";" in data and _ENTITY.search(data):
+        return True
+    if _is_list(data):
+        return True
+    classes = data.translate(_CLASSES)
+    if b"\x01" in classes:
+        return True
+    at = classes.find(_RUN)
+    while at >= 0:
+        end = _RUNS.match(data, at).end()  # type: ignore[union-attr]
+        if _may_be_coded(data[at:end]):
+            return True
+        at = classes.find(_RUN, end)
+    return b"!" in classes and _may_be_85(data)
+
+
+def _may_be_coded(run: bytes) -> bool:
+    if run.isdigit():
+        return _spells(run)
+    if mixed(run) or hidden_text(run):
+        return True
+    bare = _UUID.sub(b"", run)
+    for match in _HEX.finditer(bare):
+        if not match.group().isdigit() or _spells(match.group()):
+            return True
+    for match in _BASE32.finditer(bare):
+        letters = match.group()
+        if not letters.isdigit() and (not letters.isalpha() or len(letters) >= 24 or letters.isupper()):
+            return True
+    return False
+
+
+def _spells(digits: bytes) -> bool:
+    return len(digits) % 2 == 0 and all(
+        0x20 <= int(digits[at : at + 2], 16) < 0x7F for at in range(0, len(digits), 2)
+    )
+
+
+def _may_be_85(data: bytes) -> bool:
+    for match in _DENSE.finditer(data):
+        word = match.group()
+        odd = len(word) - len(word.translate(None, _ODD))
+        if odd >= 2 and odd * 16 >= len(word) and not word.startswith((b"http:", b"https:")):
+            return True
+    return False

@@ -1,0 +1,152 @@
+"""LZ-string (pieroxy's JavaScript library, version 1.4 and 1.5) in the forms that travel: base64, URI
+component, UTF-16, bytes.
+
+It has no header and accepts much by chance: a stream must reach its own end mark, and hold no control
+character. Codes are read from a string of bits, each with its lowest bit first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable
+
+from audit.decoding.coding import BINARY, CONTROL, LOWER, UPPER, Piece, Purse
+
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_URI = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-$"
+_BASE64_WHOLE = re.compile(rb"[A-Za-z0-9+/]{8,}+={0,3}")
+_URI_WHOLE = re.compile(rb"[A-Za-z0-9+$-]{8,}+")
+_UTF16_WHOLE = re.compile("[ -\u8020]{4,}")
+_LITERAL_8, _LITERAL_16, _END = 0, 1, 2
+_START = 48
+_MAX_INPUT = 1 << 18
+_MAX_OUTPUT = 1 << 20
+_WORK = 64
+
+
+def decompress(bits: str, limit: int) -> str | None:
+    """The text that a stream of bits ("0" and "1") stands for; None if it is none, or longer than
+    `limit` characters; "" if it is cut."""
+    at = 0
+    width = 2
+    words = ["", "", ""]
+    room = 1  # how many more words the width can name; the first code is followed by one of three bits
+    out: list[str] = []
+    size = 0
+    before = ""
+    end = len(bits)
+    while at + width <= end:
+        code = int(bits[at : at + width][::-1], 2)
+        at += width
+        if code == _END:
+            return "".join(out) if out else None
+        if code in (_LITERAL_8, _LITERAL_16):
+            length = 8 if code == _LITERAL_8 else 16
+            if at + length > end:
+                return ""
+            character = chr(int(bits[at : at + length][::-1], 2))
+            at += length
+            if not _plausible(character):
+                return None
+            words.append(character)
+            word = character
+            if before:
+                room -= 1
+                if not room:
+                    room, width = 1 << width, width + 1
+        elif code < len(words):
+            word = words[code]
+        elif code == len(words) and before:
+            word = before + before[0]
+        else:
+            return None
+        out.append(word)
+        size += len(word)
+        if size > limit:
+            return None
+        if before:
+            words.append(before + word[0])
+            room -= 1
+            if not room:
+                room, width = 1 << width, width + 1
+        else:
+            room, width = 4, 3
+        before = word
+    return ""
+
+
+def _plausible(character: str) -> bool:
+    return " " <= character < "\x7f" or character in "\t\n\r" or "\xa0" <= character < "\ufff0"
+
+
+class LzString:
+    """One form of LZ-string: a candidate where the data has the letters of that form."""
+
+    name = "lz-string"
+    covers = True
+
+    def __init__(
+        self,
+        needs: tuple[bytes, ...],
+        bars: bytes,
+        bits: Callable[[bytes], str | None],
+        *,
+        chancy: bool = False,
+    ) -> None:
+        self.chancy = chancy
+        self.needs = needs
+        self.bars = bars
+        self._bits = bits
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if len(data) > _MAX_INPUT or not purse.charge(len(data)):
+            return []
+        start = self._bits(data[:_START])
+        if start is None or decompress(start, _MAX_OUTPUT) is None:
+            return []
+        bits = self._bits(data)
+        if bits is None:
+            return []
+        text = decompress(bits, min(_MAX_OUTPUT, purse.allowance(len(data))))
+        if not text:
+            return []
+        purse.charge(len(bits) * _WORK)
+        return [Piece(self.name, text.encode("utf-8", "surrogatepass"), "", 0, len(data))]
+
+
+def _of_letters(alphabet: str, whole: re.Pattern[bytes]) -> Callable[[bytes], str | None]:
+    table = {ord(letter): format(value & 63, "06b") for value, letter in enumerate(alphabet)}
+
+    def bits(data: bytes) -> str | None:
+        data = data.strip()
+        return data.decode("ascii").translate(table) if whole.fullmatch(data) else None
+
+    return bits
+
+
+def _of_utf16(data: bytes) -> str | None:
+    try:
+        text, _ = codecs.utf_8_decode(data, "strict", False)  # the last character may be cut
+    except UnicodeDecodeError:
+        return None
+    if not _UTF16_WHOLE.fullmatch(text):
+        return None
+    return "".join(format((ord(letter) - 32) & 32767, "015b") for letter in text)
+
+
+def _of_bytes(data: bytes) -> str:
+    return "".join(format(byte, "08b") for byte in data)
+
+
+_MARKS = b'%=:"&\\<!;?{}.'
+LZ_STRINGS = (
+    LzString(
+        (UPPER, LOWER),
+        _MARKS.replace(b"=", b"") + b"$-" + BINARY + b" \n",
+        _of_letters(_BASE64, _BASE64_WHOLE),
+    ),
+    LzString((UPPER, LOWER), _MARKS + BINARY + b" \n", _of_letters(_URI, _URI_WHOLE)),
+    LzString((b"\x80",), CONTROL, _of_utf16),
+    LzString((BINARY,), b"", _of_bytes, chancy=True),
+)

@@ -7,7 +7,7 @@ a batch ends, nor on how many shares there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -26,9 +26,8 @@ from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
-_SECOND = 1_000_000_000
-_QUIET = 900 * _SECOND  # a conversation silent for so long is told and forgotten
-_EPOCH = 60 * _SECOND
+_QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
+_ROUND = 65_536  # how often that is looked at, in packets
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
 
 
@@ -56,8 +55,6 @@ class Analysis:
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams] = {}
         self._share, self._shares = share, shares
-        self._latest = NO_TIME
-        self._epochs: list[tuple[int, int]] = []  # (time, packet at which it had passed)
 
     @property
     def reads_payloads(self) -> bool:
@@ -78,7 +75,6 @@ class Analysis:
             return []
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
-        self._pass_time(packets)
         if self._shares > 1:
             mine = np.flatnonzero(_shares(packets, self._shares) == self._share)
             packets = packets.take(mine)
@@ -89,7 +85,7 @@ class Analysis:
         if self._kinds:
             self._tcp(data, packets, grouped)
             self._udp(data, packets, grouped)
-            self._forget_quiet()
+            self._forget_quiet(batch.number + len(batch.start))
         return self._told()
 
     def finish(self, number: int) -> list[Told]:
@@ -102,28 +98,14 @@ class Analysis:
         told, self._ledger.told = sorted(self._ledger.told, key=lambda item: item[:3]), []
         return told
 
-    # --- time ------------------------------------------------------------------------------------
+    # --- ends ------------------------------------------------------------------------------------
 
-    def _pass_time(self, packets: Packets) -> None:
-        """Note at which packets another minute had passed."""
-        latest = np.maximum(np.maximum.accumulate(packets.time), self._latest)
-        epochs = latest // _EPOCH
-        before = self._latest // _EPOCH
-        changed = np.flatnonzero(np.diff(epochs, prepend=before) > 0)
-        self._epochs += [(int(epochs[at]) * _EPOCH, int(packets.number[at])) for at in changed]
-        self._latest = int(latest[-1])
-
-    def _forget_quiet(self) -> None:
-        """End what has been silent too long."""
-        if self._epochs:
-            now = self._epochs[-1][0]
-            for row, last in [*_silent(self._talks, now), *_silent(self._datagrams, now)]:
-                self._end(row, self._noticed(last))
-            self._epochs = self._epochs[-1:]
-
-    def _noticed(self, last: int) -> int:
-        """The packet that shows that what spoke `last` then is silent, 0 if none has."""
-        return next((number for time, number in self._epochs if time - last > _QUIET), 0)
+    def _forget_quiet(self, number: int) -> None:
+        """End what has been silent too long before packet `number`."""
+        for live in (self._talks, self._datagrams):
+            silent = [(row, ends) for row, one in live.items() if (ends := _forgotten(one.last)) <= number]
+            for row, ends in silent:
+                self._end(row, ends)
 
     def _end(self, row: int, number: int) -> None:
         live = self._talks.pop(row, None) or self._datagrams.pop(row)
@@ -218,6 +200,7 @@ class Analysis:
             live = self._talks[row] = self._converse(
                 packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed
             )
+            live.last = int(packets.number[order[at]])
             self.table.stage[row] = TALKING
         teller = live.teller
         for begin in range(at, stop, _BLOCK):
@@ -232,12 +215,12 @@ class Analysis:
             ):
                 teller.number = number
                 teller.time = None if time == NO_TIME else time / 1e9
-                if time - live.last > _QUIET and live.last and self._noticed(live.last):
-                    self._end(row, self._noticed(live.last))
+                if number >= _forgotten(live.last):
+                    self._end(row, _forgotten(live.last))
                     rest = Grouped(order[index:stop], np.zeros(1, np.int64), np.array([row]), ab[index:stop])
                     self._tcp(data, packets, rest)
                     return
-                live.last = time
+                live.last = number
                 live.packet(
                     0 if forth else 1, flags, sequence, acknowledged, data[place : place + carried].tobytes(),
                     sent - carried,
@@ -290,16 +273,17 @@ class Analysis:
                 self._datagrams[row] = live
             live.teller.number = number
             live.teller.time = None if time == NO_TIME else time / 1e9
-            live.last = time
+            live.last = number
             live.packet(0 if forth else 1, kind, data[at : at + size].tobytes())
         for row in set(owners.tolist()):
             if self._datagrams[row].stateless:
                 self._learn(row, self._datagrams.pop(row).teller)
 
 
-def _silent(live: Mapping[int, Conversation | Datagrams], now: int) -> list[tuple[int, int]]:
-    """Rows of what has been silent too long, and since when."""
-    return [(row, one.last) for row, one in live.items() if now - one.last > _QUIET]
+def _forgotten(last: int) -> int:
+    """The packet at which a conversation is forgotten whose last packet was `last`. Packets are counted
+    because the clocks of captures jump."""
+    return ((last + _QUIET) // _ROUND + 1) * _ROUND
 
 
 def _shares(packets: Packets, shares: int) -> I64:

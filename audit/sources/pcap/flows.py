@@ -28,7 +28,8 @@ _SYN, _ACK = 0x02, 0x10
 _INDEX_BITS = 21
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
-    "first_number": np.int64, "first": np.int64, "last": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8,
+    "first_number": np.int64, "first": np.int64, "last": np.int64,
+    "recent": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8,
     "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
     "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
     "tried": np.int64,
@@ -69,6 +70,7 @@ class FlowTable:
     first_number: I64
     first: I64
     last: I64
+    recent: I64  # time of the latest packet, which clocks that jump may put before `last`
     isn: I64  # initial sequence number of the side that opened it, -1: not seen
     isn_answer: I64
     device_a: U8
@@ -125,7 +127,7 @@ class FlowTable:
         known = rows >= 0
         before = np.empty(count, dtype=np.int64)
         before[1:] = time[:-1]
-        before[starts] = np.where(known, self.last[rows], NO_TIME)
+        before[starts] = np.where(known, self.recent[rows], NO_TIME)
         timed = (before != NO_TIME) & (time != NO_TIME)
         idle = np.where(tcp, IDLE_TCP, IDLE)
         splits |= timed & (time - np.where(timed, before, time) > idle)
@@ -210,6 +212,7 @@ class FlowTable:
     ) -> None:  # fmt: skip
         self.first[rows] = np.minimum(self.first[rows], np.minimum.reduceat(time, starts))
         self.last[rows] = np.maximum(self.last[rows], np.maximum.reduceat(time, starts))
+        self.recent[rows] = time[np.append(starts[1:], len(time)) - 1]
         if syn.any():
             position = np.where(syn, np.arange(len(syn)), -1)
             latest = np.maximum.reduceat(position, starts)

@@ -68,6 +68,8 @@ def read(window: Window) -> Iterator[Item]:
             damage = _stopped(window, style, used)
             if damage is None:
                 continue
+            if damage.reason == "malformed":
+                damage = _resumed(window, style, damage)
             yield damage
             position = damage.offset + damage.bytes
 
@@ -87,21 +89,28 @@ def _stopped(window: Window, style: Style, at: int) -> Damage | None:
         if at == 0:
             window.grow(captured + style.header)
         return None
-    resumed = _resume(window, style, at + 1)
-    end = window.offset + resumed
-    if resumed >= window.length - style.header and not window.ends:
-        end = max(place + 1, window.offset + window.length - style.header)
-    elif window.ends and resumed >= window.length:
-        end = window.size
-    return Damage("malformed", place, end - place, f"a record claims {captured} bytes")
+    return Damage("malformed", place, left, f"a record claims {captured} bytes")
 
 
-def _resume(window: Window, style: Style, at: int) -> int:
-    """The next position where `_CHAIN` plausible headers follow each other (or the window ends)."""
+def _resumed(window: Window, style: Style, damage: Damage) -> Damage:
+    """The same damage, ending where reading can go on: there `_CHAIN` plausible headers follow each other."""
+    at = damage.offset + 1
+    longest = _CHAIN * (MAX_RECORD + style.header)
+    window.grow(2 * longest)
+    while True:
+        window.read(at)
+        end = window.length if window.ends else window.length - longest
+        found = _resume(window, style, end)
+        if found < end or window.ends:
+            return damage._replace(bytes=min(at + found, window.size) - damage.offset)
+        at += end
+
+
+def _resume(window: Window, style: Style, end: int) -> int:
+    """The first position before `end` with a chain of plausible headers, else the window's length."""
     order = style.order + "u4"
-    words = np.ndarray((window.length - 3,), dtype=order, buffer=window.raw, strides=(1,))
-    end = window.length - style.header
-    for first in range(at, end, _SEARCH):
+    words = np.ndarray((len(window.raw) - 3,), dtype=order, buffer=window.raw, strides=(1,))
+    for first in range(0, end, _SEARCH):
         last = min(first + _SEARCH, end)
         captured, original = words[first + 8 : last + 8], words[first + 12 : last + 12]
         plausible = (words[first + 4 : last + 4] < style.fraction) & (captured > 0)

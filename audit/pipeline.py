@@ -66,7 +66,8 @@ def analyze(
     clock = time.perf_counter()
     if not experiment.canaries:
         progress("no canaries: inferring visits and searches from the traffic")
-    canaries = experiment.canaries or _infer(captures)
+    inference = _infer(captures if not experiment.canaries else ())
+    canaries = experiment.canaries or inference.canaries()
     scanned: list[_Scanned] = []
     companions = Companions(frozenset())
     with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
@@ -108,7 +109,7 @@ def analyze(
         findings=tuple(found),
         coverage=seen,
         verdicts=verdicts(found, experiment, canaries, who, seen),
-        limits=_limits(scans),
+        limits=(*inference.limits(), *_limits(scans)),
         data_sources=_data_sources(),
     )
 
@@ -125,7 +126,7 @@ class _InThisProcess:
     map = staticmethod(map)
 
 
-def _infer(captures: Sequence[Capture]) -> tuple[Canary, ...]:
+def _infer(captures: Sequence[Capture]) -> Inference:
     inference = Inference()
     for capture in captures:
         try:
@@ -133,7 +134,7 @@ def _infer(captures: Sequence[Capture]) -> tuple[Canary, ...]:
                 inference.add(record)
         except BadCapture:
             continue
-    return inference.canaries()
+    return inference
 
 
 def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment) -> _Scanned:

@@ -18,9 +18,9 @@ from audit.assessment.clock import rfc3339
 from audit.assessment.identity import Persistent
 from audit.assessment.leak_types import leak_type, severity, table
 from audit.assessment.phases import Placing, place
-from audit.detection.needles import Needles, parse_address
+from audit.detection.needles import SPECIFIC, Needles, parse_address
 from audit.detection.scan import Scan, Sent, recipient_key
-from audit.detection.search import SPECIFIC, Sighting
+from audit.detection.search import Sighting
 from audit.detection.sequences import Sequence, sequences
 from audit.recipients import identify
 from audit.records import (
@@ -80,14 +80,9 @@ def _evidence(scans: list[Scan], canaries: dict[str, Canary], needles: Needles) 
     """Every hit with its type; those that are part of a sequence told as typed, and the keystrokes of
     the sequences that were no hits themselves added."""
     typed: dict[tuple[str, str, str, str, str], tuple[Sequence, Sighting, Sent]] = {}
-    lengths: dict[str, int] = {}
-
-    def distinct(canary: str) -> int:
-        return lengths.setdefault(canary, needles.distinct_length(canary))
-
     for scan in scans:
         senders = {id(stroke): sent for stroke, sent in scan.keystrokes}
-        for sequence in sequences((stroke for stroke, _ in scan.keystrokes), distinct):
+        for sequence in sequences((stroke for stroke, _ in scan.keystrokes), needles):
             for stroke in sequence.strokes:
                 sent = senders[id(stroke)]
                 typed[_where(sent, sequence.canary, stroke.typed.channel, stroke.typed.path)] = (

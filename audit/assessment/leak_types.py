@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from msgspec import Struct, convert
 
+from audit.detection.needles import parse_address
 from audit.records import Canary, Granularity, Severity
 
 _LEVELS: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
@@ -54,7 +55,8 @@ def leak_type(canary: Canary, granularity: Granularity, form: str, channel: str,
         return "B3"
     if canary.kind == "identifier":
         return "I3"
-    code = _BY_GRANULARITY.get(granularity, "B6")
+    address = parse_address(canary.value)
+    code = "B6" if address and address.bare else _BY_GRANULARITY.get(granularity, "B6")
     return code if form == "plain" else _HASHED[code]
 
 

@@ -14,8 +14,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import ahocorasick_rs
 from publicsuffixlist import PublicSuffixList
@@ -37,6 +38,12 @@ _ROT13 = bytes.maketrans(
 # a full table is twice as fast while it fits the processor's cache, and slower beyond
 _DFA_LIMIT = 2_000
 _MIN_TOKEN = 3
+_NEAR = 16
+# from the most to the least specific
+SPECIFIC: tuple[Granularity, ...] = (
+    "full", "term", "no_scheme", "no_query", "path", "host", "registrable_domain", "prefix",
+)  # fmt: skip
+PAGES: tuple[Granularity, ...] = ("full", "no_scheme", "no_query", "host", "registrable_domain")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ class Address:
     path: str
     query: str
     fragment: str
+
+    @property
+    def bare(self) -> bool:
+        """Whether it names a site and no page of it."""
+        return not self.query and self.path in ("", "/")
 
 
 class Prefix(NamedTuple):
@@ -109,15 +121,20 @@ class Needles:
         self.canaries = tuple(canaries)
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
+        self._cut: set[Prefix] = set()
         anchors: set[bytes] = set()
         for canary in self.canaries:
             for needle in _plain(canary):
                 needles[needle.text].append(needle)
             for typed in _typed_forms(canary):
                 for length in range(1, len(typed) + 1):
-                    self._prefixes[typed[:length].encode()].add(Prefix(canary.id, length))
+                    prefix = Prefix(canary.id, length)
+                    self._prefixes[typed[:length].encode()].add(prefix)
+                    if typed[length - 1 : length + 1].isalnum() and length < len(typed):
+                        self._cut.add(prefix)
                 anchors.add(b'"' + typed[: _anchor_length(typed)].encode())
         self._drop_shared_domains(needles)
+        self._hosts = _host_owners(needles)
         self._longest = max((len(text) for text in self._prefixes), default=0)
         self._by_index = [tuple(found) for found in needles.values()]
         texts = list(needles)
@@ -161,7 +178,7 @@ class Needles:
                 continue
             for needle in self._by_index[index]:
                 match = _grow(needle, low, start, end)
-                if match:
+                if match and (match.granularity != "host" or self._hosts[needle.text] == needle.canary):
                     found.setdefault((match.canary, match.offset, match.length), match)
         hashed = self._digests.find(data, name)
         if closed and not hashed:
@@ -174,6 +191,10 @@ class Needles:
         if not data or len(data) > self._longest:
             return frozenset()
         return frozenset(self._prefixes.get(data.lower(), ()))
+
+    def inside_word(self, prefix: Prefix) -> bool:
+        """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""
+        return prefix in self._cut
 
     def distinct_length(self, canary: str) -> int:
         """From how many characters on a beginning belongs to this canary alone (and has at least as
@@ -188,6 +209,17 @@ class Needles:
             default=0,
         )
         return max(shared + 1, _ANCHOR)
+
+
+def _host_owners(needles: dict[bytes, list[_Needle]]) -> dict[bytes, str]:
+    """Whose a host is that several canaries share: that of the bare address, else the first one's."""
+    owners: dict[bytes, str] = {}
+    for text, found in needles.items():
+        hosts = [n for n in found if n.granularity == "host" and n.address]
+        if hosts:
+            bare = [n for n in hosts if n.address and n.address.bare]
+            owners[text] = (bare or hosts)[0].canary
+    return owners
 
 
 def _automaton(texts: list[bytes]) -> ahocorasick_rs.BytesAhoCorasick:
@@ -374,7 +406,7 @@ def _grow_address(needle: _Needle, address: Address, low: bytes, start: int, end
     if grown.path:
         granularity = "no_query"
         if grown.query:
-            whole: Granularity = "no_scheme" if address.path.strip("/") or address.query else "host"
+            whole: Granularity = "host" if address.bare else "no_scheme"
             granularity = "full" if lead else whole
     begin = lead.start() if lead else start
     return Match(
@@ -397,35 +429,43 @@ def _grow_tail(address: Address, low: bytes, end: int) -> _Tail:
         for port in (b":443", b":80"):
             if low.startswith(port, end) and low[end + len(port) : end + len(port) + 1] not in _DIGIT:
                 end += len(port)
-    path = address.path.encode().rstrip(b"/")
-    if not path:
-        # an address without a path has nothing more to tell than its host, unless it has a query
-        has_query = bool(address.query) and re.compile(rb"/?\?" + re.escape(address.query.encode())).match(
-            low, end
-        )
-        if has_query:
-            return _Tail(has_query.end(), True, True)
-        bare = not address.query and not (low[end : end + 1] == b"/" and low[end + 1 : end + 2] in _WORD)
-        return _Tail(end, bare, bare)
-    if not low.startswith(path, end) or low[end + len(path) : end + len(path) + 1] in _WORD:
+    if address.bare:
+        # there is nothing more to tell than the host; a page behind it is another address
+        return _Tail(end, *(not (low[end : end + 1] == b"/" and low[end + 1 : end + 2] in _WORD),) * 2)
+    at = _agreed(low, end, _readings(address.path.rstrip("/")))
+    if at is None:
         return _Tail(end, False, False)
-    end += len(path)
+    end = at
     after = end + 1 if low[end : end + 1] == b"/" else end
     if low[after : after + 1] in _WORD:
         return _Tail(end, False, False)
-    query = address.query.encode()
-    if not query:
+    if not address.query:
         return _Tail(after, True, True)
-    if (
-        low.startswith(b"?" + query, after)
-        and low[after + 1 + len(query) : after + 2 + len(query)] not in _WORD
-    ):
-        end = after + 1 + len(query)
-        fragment = b"#" + address.fragment.encode()
-        if address.fragment and low.startswith(fragment, end):
-            end += len(fragment)
-        return _Tail(end, True, True)
-    return _Tail(after, True, False)
+    if low[after : after + 1] == b"?":
+        at = _agreed(low, after + 1, _readings(address.query))
+        if at is not None:
+            fragment = b"#" + address.fragment.encode()
+            if address.fragment and low.startswith(fragment, at):
+                at += len(fragment)
+            return _Tail(at, True, True)
+    return _Tail(after, bool(address.path.strip("/")), False)
+
+
+@lru_cache(maxsize=4096)
+def _readings(part: str) -> tuple[bytes, ...]:
+    """A path or query as it was sent and as it stands once its percent-encoding was undone."""
+    raw = part.encode()
+    plain = unquote_to_bytes(raw).lower()
+    return tuple(dict.fromkeys((raw, plain, unquote_to_bytes(raw.replace(b"+", b" ")).lower())))
+
+
+def _agreed(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None:
+    """Where the first reading that stands at `start` ends, if it ends there and no word goes on."""
+    for reading in readings:
+        end = start + len(reading)
+        if low.startswith(reading, start) and (not reading or low[end : end + 1] not in _WORD):
+            return end
+    return None
 
 
 _DIGIT = {bytes([c]) for c in b"0123456789"}
@@ -433,11 +473,18 @@ _WORD = {bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyz0123456789_"}
 
 
 def _most_specific(matches: list[Match]) -> list[Match]:
-    """Of matches of one canary that lie inside each other, the longest."""
+    """Of matches that lie inside each other, the longest; of equal ones the most specific. An address that
+    lies inside another canary's address is no sighting of its own: pages of one site begin alike."""
     kept: list[Match] = []
-    for match in sorted(matches, key=lambda m: (m.canary, m.offset, -m.length)):
-        last = kept[-1] if kept else None
-        if last and last.canary == match.canary and match.offset + match.length <= last.offset + last.length:
+    for match in sorted(
+        matches, key=lambda m: (m.offset, -m.length, SPECIFIC.index(m.granularity), m.canary)
+    ):
+        end = match.offset + match.length
+        if any(
+            end <= other.offset + other.length
+            and (other.canary == match.canary or (other.granularity in PAGES and match.granularity in PAGES))
+            for other in reversed(kept[-_NEAR:])
+        ):
             continue
         kept.append(match)
     return kept

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from audit.recipients.suffixes import registrable_domain
 from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
 
 _SYSTEM_AGENT = re.compile(
@@ -45,9 +46,21 @@ def is_navigation(request: Http) -> bool:
         return True
     if b"x-requested-with" in headers or not headers.get(b"accept", b"").startswith(b"text/html"):
         return False
+    if b"referer" in headers and not _same_site(headers[b"referer"], request.authority):
+        # without Fetch Metadata, a frame of another site looks like this more often than a followed link
+        return False
     answer = {name.lower(): value for name, value in request.response_headers}
     html = answer.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml"))
     return html or request.status in (301, 302, 303, 307, 308)
+
+
+def _same_site(referrer: bytes, authority: str) -> bool:
+    host = referrer.partition(b"://")[2].partition(b"/")[0].decode("latin-1")
+    return registrable_domain(_bare(host)) == registrable_domain(_bare(authority))
+
+
+def _bare(authority: str) -> str:
+    return authority.rpartition("@")[2].partition(":")[0].lower()
 
 
 def sender(record: AnyRecord) -> Sender:

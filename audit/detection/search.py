@@ -15,16 +15,13 @@ from msgspec import structs
 
 from audit.decoding import Bounds, Tree, may_hide, unfold
 from audit.decoding.channels import Channel
-from audit.detection.needles import Needles, Prefix
+from audit.detection.needles import SPECIFIC, Needles, Prefix
 from audit.records import Field, Granularity, LimitHit, Match
 
 _EXCERPT_BEFORE = 48
 _EXCERPT_AFTER = 80
 _MAX_MATCHES = 10_000
 _ADDRESS_CHANNELS = ("url.host", "url.path", "url.query")
-SPECIFIC: tuple[Granularity, ...] = (
-    "full", "term", "no_scheme", "no_query", "path", "host", "registrable_domain", "prefix",
-)  # fmt: skip
 _WITH_HOST = ("host", "no_query", "no_scheme", "full")
 
 

@@ -9,9 +9,10 @@ does not end it, a pause does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from audit.detection.needles import Needles
 from audit.detection.search import Typed
 
 # A person who pauses longer than this begins anew; the beginnings before and after still stand alone.
@@ -41,18 +42,19 @@ class Sequence:
         return max(stroke.typed.prefix.length for stroke in self.strokes)
 
 
-def sequences(strokes: Iterable[Keystroke], distinct_length: Callable[[str], int]) -> list[Sequence]:
-    """All sequences among these keystrokes. `distinct_length` tells from how many characters on a
-    beginning belongs to that canary alone."""
+def sequences(strokes: Iterable[Keystroke], needles: Needles) -> list[Sequence]:
+    """All sequences among these keystrokes of the canaries of `needles`."""
+    addresses = {canary.id for canary in needles.canaries if canary.kind == "url"}
     places: dict[tuple[str, tuple[str, ...]], list[Keystroke]] = defaultdict(list)
     for stroke in strokes:
         places[stroke.typed.prefix.canary, stroke.place].append(stroke)
     found = []
     for (canary, place), there in sorted(places.items()):
-        needed = distinct_length(canary)
+        needed = needles.distinct_length(canary)
         for run in _runs(sorted(there, key=lambda s: (s.time, s.order))):
             lengths = {stroke.typed.prefix.length for stroke in run}
-            if len(lengths) >= 2 and max(lengths) >= needed:
+            typed = canary not in addresses or any(needles.inside_word(s.typed.prefix) for s in run)
+            if len(lengths) >= 2 and max(lengths) >= needed and typed:
                 found.append(Sequence(canary, place, tuple(run)))
     return found
 

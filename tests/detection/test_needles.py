@@ -161,3 +161,15 @@ def test_a_short_plain_word_counts_only_as_a_whole_value() -> None:
 def test_a_host_in_other_letters_is_found_in_both_cases() -> None:
     needles = Needles([Canary(id="c", kind="url", value="https://bücher-zx4.example/regal/7")])
     assert found("BÜCHER-ZX4.EXAMPLE", needles) == [("c", "host")]
+
+
+def test_pages_of_one_site_are_told_apart() -> None:
+    needles = Needles([
+        Canary(id="a", kind="url", value="https://h1.example/find?q=a%20b&n=1"),
+        Canary(id="b", kind="url", value="https://h1.example/find?q=c"),
+        Canary(id="site", kind="url", value="https://h1.example/"),
+    ])  # fmt: skip
+    assert found("https://h1.example/find?q=a%20b&n=1", needles) == [("a", "full")]
+    assert found("https://h1.example/find?q=a b&n=1", needles) == [("a", "full")]
+    assert found("https://h1.example/find?q=c", needles) == [("b", "full")]
+    assert found("host=h1.example", needles) == [("site", "host")]

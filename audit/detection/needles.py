@@ -121,17 +121,17 @@ class Needles:
         self.canaries = tuple(canaries)
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
-        self._cut: set[Prefix] = set()
+        self._cut: set[bytes] = set()
         anchors: set[bytes] = set()
         for canary in self.canaries:
             for needle in _plain(canary):
                 needles[needle.text].append(needle)
             for typed in _typed_forms(canary):
                 for length in range(1, len(typed) + 1):
-                    prefix = Prefix(canary.id, length)
-                    self._prefixes[typed[:length].encode()].add(prefix)
+                    beginning = typed[:length].encode()
+                    self._prefixes[beginning].add(Prefix(canary.id, length))
                     if typed[length - 1 : length + 1].isalnum() and length < len(typed):
-                        self._cut.add(prefix)
+                        self._cut.add(beginning)
                 anchors.add(b'"' + typed[: _anchor_length(typed)].encode())
         self._drop_shared_domains(needles)
         self._hosts = _host_owners(needles)
@@ -192,9 +192,9 @@ class Needles:
             return frozenset()
         return frozenset(self._prefixes.get(data.lower(), ()))
 
-    def inside_word(self, prefix: Prefix) -> bool:
+    def inside_word(self, text: str) -> bool:
         """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""
-        return prefix in self._cut
+        return text.lower().encode() in self._cut
 
     def distinct_length(self, canary: str) -> int:
         """From how many characters on a beginning belongs to this canary alone (and has at least as

@@ -53,7 +53,7 @@ def sequences(strokes: Iterable[Keystroke], needles: Needles) -> list[Sequence]:
         needed = needles.distinct_length(canary)
         for run in _runs(sorted(there, key=lambda s: (s.time, s.order))):
             lengths = {stroke.typed.prefix.length for stroke in run}
-            typed = canary not in addresses or any(needles.inside_word(s.typed.prefix) for s in run)
+            typed = canary not in addresses or any(needles.inside_word(s.typed.text) for s in run)
             if len(lengths) >= 2 and max(lengths) >= needed and typed:
                 found.append(Sequence(canary, place, tuple(run)))
     return found

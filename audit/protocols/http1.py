@@ -208,6 +208,7 @@ class _Direction:
     size: int = 0
     lost: int = 0
     trailers: Headers = ()
+    head_cut: bool = False
     reason: str = ""
     skipped_from: int = 0
 
@@ -289,6 +290,7 @@ class Connection:
             line, _, _ = side.buffer.partition(b"\n")
             if _REQUEST.match(line) or _STATUS.match(line):
                 # the head itself is cut: what it says so far is told
+                side.head_cut = True
                 self._head(side, side.buffer, len(side.buffer), events)
                 if side.head is not None:
                     self._emit(side, events, complete=False)
@@ -338,7 +340,7 @@ class Connection:
         end = buffer.find(b"\n")
         if end < 0 or (match is None and not self._plausible(side, buffer[:end])):
             if end >= 0 or len(buffer) > MAX_HEAD or not _could_start(buffer, side.response):
-                self._seek(side, "no HTTP")
+                self._give_up(side, "no HTTP")
                 return True
             return False
         if match is None:
@@ -346,7 +348,7 @@ class Connection:
             if old and b" HTTP/" not in buffer[:end]:
                 return self._head(side, buffer[: end + 1], end + 1, events)
             if len(buffer) >= MAX_HEAD:
-                self._seek(side, "limit")
+                self._give_up(side, "limit")
                 return True
             return False
         return self._head(side, buffer[: match.start() + 1], match.end(), events)
@@ -362,7 +364,7 @@ class Connection:
         line, _, rest = text.partition(b"\n")
         match = _STATUS.match(line) if side.response else _REQUEST.match(line) or _OLD_REQUEST.match(line)
         if match is None:
-            self._seek(side, "no HTTP")
+            self._give_up(side, "no HTTP")
             return True
         side.start = side.offset
         self._take(side, size)
@@ -440,8 +442,7 @@ class Connection:
         if coding.endswith("chunked"):
             side.at = _At.CHUNK_LINE
             return
-        lengths = {part.strip() for part in _get(headers, "content-length").split(",")} - {""}
-        length = lengths.pop() if len(lengths) == 1 else ""
+        length = _get(headers, "content-length").rpartition(",")[2].strip()  # several: the last counts
         if coding and until_close:
             side.at = _At.CLOSE
         elif length.isascii() and length.isdigit() and len(length) < 18:
@@ -567,6 +568,7 @@ class Connection:
         head = side.head
         if head is None:
             return
+        complete = complete and not side.head_cut
         body = side.parts[0] if len(side.parts) == 1 else b"".join(side.parts)
         rest = (
             side.trailers,
@@ -599,6 +601,11 @@ class Connection:
             side.at = _At.SEEK
             side.reason = reason
             side.skipped_from = side.offset
+
+    def _give_up(self, side: _Direction, reason: str) -> None:
+        """Look for another start, but not where this one was."""
+        self._seek(side, reason)
+        self._take(side, 1)
 
     @staticmethod
     def _found(side: _Direction, events: list[Event]) -> None:

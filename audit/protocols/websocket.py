@@ -20,6 +20,8 @@ _STEP = 1 << 16
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _KINDS = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+_CHAIN = 4
+"""Frames in a row that prove the bounds of frames after a loss."""
 _TAIL = b"\x00\x00\xff\xff"
 
 
@@ -84,25 +86,42 @@ def _header(data: bytes, at: int) -> tuple[int, int]:
     return header, size
 
 
+def _is_text(body: bytes, whole: bool) -> bool:
+    """Whether a payload is UTF-8, or if not `whole` the beginning of it."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return not whole and error.reason == "unexpected end of data"
+    return True
+
+
+def _is_close(body: bytes) -> bool:
+    return len(body) >= 2 and 1000 <= body[0] << 8 | body[1] < 5000 and _is_text(body[2:], True)
+
+
 _CANDIDATE = re.compile(rb"(?s)[\x00\x01\x02\x41\x42\x80-\x82\xc1\xc2\x88-\x8a]")
 
 
 class Messages:
-    """Joins one direction's frames to messages. Frames longer than MAX_MESSAGE are counted, not kept."""
+    """Joins one direction's frames to messages; what exceeds MAX_MESSAGE is counted, not kept.
 
-    def __init__(self, deflate: Deflate | None = None) -> None:
+    After a loss the first message found is only told as whole if it is text, for nothing else proves that
+    it began there.
+    """
+
+    def __init__(self, response: bool, deflate: Deflate | None = None) -> None:
+        self._masked = not response  # RFC 6455, 5.1
         self._deflate = deflate
         self._inflater = self._new_inflater()
         self._buffer = b""
         self._left = 0
         self._key = b""
         self._final = False
-        self._masked: bool | None = None
         self._lost = False
         self._parts: list[bytes] = []
         self._kind = -1
         self._compressed = False
-        self._broken = False
+        self._broken = self._doubtful = False
         self._held = self._size = self._missing = 0
         self.skipped = 0
         """Bytes that could not be read after a loss, other than those reported as lost."""
@@ -121,12 +140,13 @@ class Messages:
                 self._emit(messages)
                 continue
             if self._lost:
-                start, found = resync.find(buffer[at:], _CANDIDATE, 2, self._measure, chain=3)
+                start, found = resync.find(buffer[at:], _CANDIDATE, 2, self._measure, chain=_CHAIN)
                 at += start
                 self.skipped += start
                 if not found:
                     break
                 self._lost = False
+                self._doubtful = True
             header, size = _header(buffer, at)
             if not header:
                 break
@@ -140,7 +160,8 @@ class Messages:
                 body = buffer[at + header : at + header + size]
                 if buffer[at + 1] & 128:
                     body = unmask(body, buffer[at + header - 4 : at + header])
-                messages.append(Message(kind, body, size, False, False, 0))
+                messages.append(Message(kind, body, size, False, self._doubtful, 0))
+                self._doubtful = False
                 at += header + size
                 continue
             self._begin(buffer, at, header, size, messages)
@@ -174,9 +195,10 @@ class Messages:
         """The direction ended: the message that was begun, marked as cut."""
         messages: list[Message] = []
         if self._lost and self._buffer:
-            start, found = resync.find(self._buffer, _CANDIDATE, 2, self._measure, chain=3, end=True)
+            start, found = resync.find(self._buffer, _CANDIDATE, 2, self._measure, chain=_CHAIN, end=True)
             if found:
                 self._lost = False
+                self._doubtful = True
                 rest, self._buffer = self._buffer[start:], b""
                 messages += self.feed(rest)
         if self._kind >= 0:
@@ -197,16 +219,24 @@ class Messages:
             and not first & 0x30
             and (not first & 0x40 or (self._deflate is not None and first & 15 in {TEXT, BINARY}))
             and (first & 15 < CLOSE or (first & 128 and size <= 125))
-            and (self._masked is None or self._masked == (second >= 128))
+            and self._masked == (second >= 128)
             and (short != 126 or size > 125)
             and (short != 127 or size >= 1 << 16)
             and size <= 1 << 17
         )
-        return header + size if plausible else resync.NO
+        if not plausible:
+            return resync.NO
+        if first & 15 in {TEXT, CLOSE} and not first & 0x40 and size:
+            if len(data) < at + header + size:
+                return resync.MORE
+            body = data[at + header : at + header + size]
+            body = unmask(body, data[at + header - 4 : at + header]) if second >= 128 else body
+            if not (_is_text(body, first >= 128) if first & 15 == TEXT else _is_close(body)):
+                return resync.NO
+        return header + size
 
     def _begin(self, buffer: bytes, at: int, header: int, size: int, messages: list[Message]) -> None:
         first, second = buffer[at], buffer[at + 1]
-        self._masked = second >= 128
         if first & 15 != CONTINUATION:
             if self._kind >= 0:
                 self._broken = True
@@ -220,7 +250,7 @@ class Messages:
             self._compressed = self._deflate is not None
         self._final = first >= 128
         self._left = size
-        self._key = buffer[at + header - 4 : at + header] if self._masked else b""
+        self._key = buffer[at + header - 4 : at + header] if second >= 128 else b""
 
     def _payload(self, part: bytes) -> int:
         size = len(part)
@@ -248,7 +278,11 @@ class Messages:
                 )
             else:
                 data, cut = self._inflate(data)
-        messages.append(Message(self._kind, data, self._size, self._compressed, cut, self._missing))
+        doubtful = self._doubtful and (self._kind != TEXT or self._compressed)
+        self._doubtful = False
+        messages.append(
+            Message(self._kind, data, self._size, self._compressed, cut or doubtful, self._missing)
+        )
         self._parts = []
         self._kind = -1
         self._final = self._compressed = self._broken = False
@@ -283,9 +317,9 @@ class Messages:
                 if held < MAX_MESSAGE:
                     out.append(piece)
                     held += len(piece)
-                if not piece and not rest:
+                if self._inflater.eof or (not piece and not rest):
                     break
-            broken = bool(rest)
+            broken = bool(rest) and not self._inflater.eof
         except zlib.error:
             broken = True
         if not self._deflate.takeover or self._inflater.eof:

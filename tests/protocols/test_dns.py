@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.dns import DNS, DNSQR, DNSRR
 
@@ -61,7 +61,14 @@ def test_odd_bytes_are_escaped() -> None:
 def test_https_record() -> None:
     # RFC 9460, appendix D.2: target foo.example.org, alpn h2 and h3-19, an address hint
     data = struct.pack(">H", 16) + name(b"foo", b"example", b"org")
-    data += b"\0\1\0\x09\x02h2\x05h3-19" + b"\0\4\0\4\xc0\0\2\1" + b"\0\6\0\x10" + bytes(15) + b"\1" + b"\2\x9b\0\2hi"
+    data += (
+        b"\0\1\0\x09\x02h2\x05h3-19"
+        + b"\0\4\0\4\xc0\0\2\1"
+        + b"\0\6\0\x10"
+        + bytes(15)
+        + b"\1"
+        + b"\2\x9b\0\2hi"
+    )
     record = name(b"a") + struct.pack(">HHIH", 65, 1, 9, len(data)) + data
     answer = dns.parse(header(0, 1, 0x8000) + record).answers[0]
     assert answer.data == "16 foo.example.org alpn=h2,h3-19 ipv4hint=192.0.2.1 ipv6hint=::1 key667=6869"
@@ -105,6 +112,7 @@ def test_a_count_is_not_believed() -> None:
 LABEL = st.binary(min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(LABEL, min_size=1, max_size=8), st.integers(0, 65535))
 def test_names_come_back(labels: list[bytes], kind: int) -> None:
     question = dns.parse(header() + name(*labels) + struct.pack(">HH", kind, 1)).questions[0]

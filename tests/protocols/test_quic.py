@@ -7,7 +7,7 @@ import random
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.protocols import gquic, quic, tls
@@ -40,12 +40,23 @@ def varint(value: int) -> bytes:
 
 
 def seal(
-    frames: bytes, number: int, *, version: int = quic.V1, origin: bytes = DCID, dcid: bytes | None = None, server: bool = False
+    frames: bytes,
+    number: int,
+    *,
+    version: int = quic.V1,
+    origin: bytes = DCID,
+    dcid: bytes | None = None,
+    server: bool = False,
 ) -> bytes:
     """An Initial packet, protected as RFC 9001, 5 says; independent of the code under test but for HKDF."""
-    secret = quic.expand_label(quic._initial_secret(version, origin), "server in" if server else "client in", 32)
+    secret = quic.expand_label(
+        quic._initial_secret(version, origin), "server in" if server else "client in", 32
+    )
     prefix = "quicv2" if version == quic.V2 else "quic"
-    key, iv, hp = (quic.expand_label(secret, f"{prefix} {what}", size) for what, size in (("key", 16), ("iv", 12), ("hp", 16)))
+    key, iv, hp = (
+        quic.expand_label(secret, f"{prefix} {what}", size)
+        for what, size in (("key", 16), ("iv", 12), ("hp", 16))
+    )
     first = (0xD0 if version == quic.V2 else 0xC0) | 3
     ids = (b"\x04scid", b"\x00") if server else (b"\x00", b"\x04cids")
     if not server:
@@ -101,12 +112,17 @@ def test_the_server_s_initial(packet: bytes, version: int) -> None:
 def test_a_server_s_initial_that_came_first_is_not_lost() -> None:
     flow = quic.Initials()
     assert flow.feed(SERVER) == []
-    assert [event.server for event in flow.feed(seal(crypto(0, HELLO), 2)) if isinstance(event, quic.Hello)] == [False, True]
+    assert [
+        event.server for event in flow.feed(seal(crypto(0, HELLO), 2)) if isinstance(event, quic.Hello)
+    ] == [False, True]
 
 
 @pytest.mark.parametrize(
     ("packet", "version"),
-    [("4cfe4189655e5cd55c41f69080575d7999c25a5bfb", quic.V1), ("5558b1c60ae7b6b932bc27d786f4bc2bb20f2162ba", quic.V2)],
+    [
+        ("4cfe4189655e5cd55c41f69080575d7999c25a5bfb", quic.V1),
+        ("5558b1c60ae7b6b932bc27d786f4bc2bb20f2162ba", quic.V2),
+    ],
 )
 def test_chacha20_short_header(packet: str, version: int) -> None:
     # RFC 9001, A.5 and RFC 9369, A.5
@@ -134,7 +150,9 @@ def test_after_a_retry_the_hello_goes_on_under_new_keys() -> None:
     assert flow.feed(seal(crypto(0, HELLO[:half]) + bytes(60), 0)) == []
     flow.feed(bytes.fromhex("ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba"))
     again = bytes.fromhex("f067a5502a4262b5")
-    assert flow.feed(seal(crypto(half, HELLO[half:]), 1, origin=again)) == [quic.Hello(quic.V1, DCID, False, 1, HELLO[4:])]
+    assert flow.feed(seal(crypto(half, HELLO[half:]), 1, origin=again)) == [
+        quic.Hello(quic.V1, DCID, False, 1, HELLO[4:])
+    ]
     assert flow.feed(seal(crypto(0, HELLO), 2, origin=again)) == []
 
 
@@ -143,6 +161,7 @@ def test_version_negotiation() -> None:
     assert quic.Initials().feed(packet) == [quic.Negotiation((quic.V1, quic.V2))]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([quic.V1, quic.V2, 0xFF00001D, 0xFACEB002]))
 def test_crypto_frames_in_any_order_and_packing(seed: int, parts: int, version: int) -> None:
     dice = random.Random(seed)
@@ -164,8 +183,14 @@ def test_crypto_frames_in_any_order_and_packing(seed: int, parts: int, version: 
 
 def test_google_s_frames_and_chlo() -> None:
     frames = crypto(0, HELLO, 8)
-    assert [event.kind for event in quic.Initials().feed(seal(frames, 0, version=0x54303531)) if isinstance(event, quic.Hello)] == [1]
-    chlo = b"CHLO" + b"\2\0\0\0" + b"SNI\0" + (11).to_bytes(4, "little") + b"VER\0" + (15).to_bytes(4, "little")
+    assert [
+        event.kind
+        for event in quic.Initials().feed(seal(frames, 0, version=0x54303531))
+        if isinstance(event, quic.Hello)
+    ] == [1]
+    chlo = (
+        b"CHLO" + b"\2\0\0\0" + b"SNI\0" + (11).to_bytes(4, "little") + b"VER\0" + (15).to_bytes(4, "little")
+    )
     assert gquic.client_hello(b"xx" + chlo + b"example.orgQ043") == gquic.Hello("example.org", "Q043", None)
     for bad in (b"", chlo[:20], b"CHLO" + b"\xff" * 60):
         with pytest.raises(Malformed):
@@ -191,6 +216,7 @@ def test_a_tampered_packet_says_nothing() -> None:
     assert quic.Initials().feed(bytes(packet)) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40), st.integers(1, 4))
 def test_packet_numbers_are_recovered(expected: int, size: int) -> None:
     bits = size * 8

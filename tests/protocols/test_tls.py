@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.protocols import dtls, ja4, tls
@@ -107,6 +107,7 @@ def test_python_s_own_hello() -> None:
     assert (ja4.ja4(found) or "")[:4] == "t13d"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=30), st.lists(st.integers(1, 60), max_size=30))
 def test_records_and_segments_may_be_cut_anywhere(record_sizes: list[int], segment_sizes: list[int]) -> None:
     message = handshake(1, hello())
@@ -133,7 +134,13 @@ def server_hello(random: bytes = bytes(32), session: bytes = b"S" * 32, extensio
 def test_server_hello() -> None:
     chosen = u16(43) + sized(u16(0x0304)) + u16(16) + sized(sized(sized(b"h2", 1))) + u16(41) + sized(u16(0))
     found = tls.server_hello(server_hello(extensions=chosen))
-    assert (found.version, found.cipher, found.alpn, found.psk, found.retry) == (0x0304, 0x1301, "h2", True, False)
+    assert (found.version, found.cipher, found.alpn, found.psk, found.retry) == (
+        0x0304,
+        0x1301,
+        "h2",
+        True,
+        False,
+    )
     client = tls.client_hello(hello())
     assert tls.resumed(client, found)
     assert tls.resumed(client, tls.server_hello(server_hello()))
@@ -160,14 +167,20 @@ def certificate(*names: x509.GeneralName) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "common.example")])
     begin = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 5, begin, begin + datetime.timedelta(9))
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 5, begin, begin + datetime.timedelta(9)
+    )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def test_certificate_names() -> None:
-    der = certificate(x509.DNSName("a.example"), x509.DNSName("*.b.example"), x509.IPAddress(ipaddress.ip_address("192.0.2.7")))
+    der = certificate(
+        x509.DNSName("a.example"),
+        x509.DNSName("*.b.example"),
+        x509.IPAddress(ipaddress.ip_address("192.0.2.7")),
+    )
     message = handshake(11, sized(sized(der, 3) + sized(certificate(), 3), 3))
     events = tls.Stream().feed(record(message))
     assert events == [tls.Certificate("common.example", ("a.example", "*.b.example", "192.0.2.7"))]
@@ -235,14 +248,18 @@ def test_ja4_of_the_published_example() -> None:
     }
     body = hello(
         ciphers=(0x0A0A, *(int(cipher, 16) for cipher in ciphers.split())),
-        extensions=[(0x6A6A, b""), *((kind := int(text, 16), contents.get(kind, b"")) for text in kinds.split())],
+        extensions=[
+            (0x6A6A, b""),
+            *((kind := int(text, 16), contents.get(kind, b"")) for text in kinds.split()),
+        ],
     )
     assert ja4.ja4(tls.client_hello(body)) == "t13d1516h2_8daaf6152771_e5627efa2ab1"
     assert (ja4.ja4(tls.client_hello(body), ja4.QUIC) or "")[0] == "q"
 
 
 @pytest.mark.parametrize(
-    ("alpn", "shown"), [(b"h2", "h2"), (b"\xab", "ab"), (b"\x30\xab", "3b"), (b"\xabc\x30", "a0"), (b"x", "xx")]
+    ("alpn", "shown"),
+    [(b"h2", "h2"), (b"\xab", "ab"), (b"\x30\xab", "3b"), (b"\xabc\x30", "a0"), (b"x", "xx")],
 )
 def test_ja4_alpn(alpn: bytes, shown: str) -> None:
     found = tls.client_hello(hello(extensions=[(16, sized(sized(alpn, 1)))]))

@@ -19,6 +19,7 @@ IPV4, IPV6 = 0x0800, 0x86DD
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
 _PPPOE, _MPLS, _MPLS_MULTICAST = 0x8864, 0x8847, 0x8848
 _TRILL_CMD = 0x8909  # Cisco metadata: a header of 8 bytes with the EtherType at its end
+_NSH = 0x894F
 _MAX_TAGS = 8
 
 Network = tuple[U16, I64]
@@ -73,6 +74,11 @@ def _unwrap(data: U8, kind: int, at: int, end: int) -> tuple[int, int]:
 
     if kind == _TRILL_CMD and at + 8 <= end:
         return word(at + 6), at + 8
+    if kind == _NSH and at + 12 <= end:  # RFC 8300
+        size, following = (int(data[at + 1]) & 0x3F) * 4, int(data[at + 3])
+        if following == 3 and at + size + 14 <= end:
+            return word(at + size + 12), at + size + 14
+        return {1: IPV4, 2: IPV6}.get(following, 0), at + size
     if kind == _PPPOE and at + 8 <= end:
         return _PPP_KINDS.get(word(at + 6), 0), at + 8
     if kind in (_MPLS, _MPLS_MULTICAST):

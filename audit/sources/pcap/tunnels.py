@@ -102,7 +102,7 @@ def _vxlan(data: U8, at: int, end: int) -> _Found:
     if not flags & 0x08:
         return _NONE
     if flags & 0x04:  # the generic protocol extension names what follows
-        following = {1: IPV4, 2: IPV6, 3: _ETHERNET}.get(int(data[at + 3]), _ETHERNET)
+        following = {1: IPV4, 2: IPV6, 3: _ETHERNET, 4: 0x894F}.get(int(data[at + 3]), _ETHERNET)
         return _of_type(data, following, at + 8, end)
     return _of_type(data, _ETHERNET, at + 8, end)
 

@@ -129,8 +129,16 @@ _Reader = Callable[[bytes, int], tuple[str, int]]
 
 def _records(message: bytes, at: int, count: int, into: list[Answer], read: _Reader) -> int:
     """Append `count` records to `into`; returns the offset behind them."""
+    seen: dict[int, str] = {}
     for _ in range(min(count, MAX_RECORDS)):
-        name, at = read(message, at)
+        if message[at] >= 192:
+            # most records point at a name already read
+            place = (message[at] & 63) << 8 | message[at + 1]
+            if (name := seen.get(place, "")) == "":
+                name = seen[place] = read(message, at)[0]
+            at += 2
+        else:
+            name, at = read(message, at)
         kind, _, ttl, length = _RECORD.unpack_from(message, at)
         at += 10
         end = at + length

@@ -61,14 +61,7 @@ def test_odd_bytes_are_escaped() -> None:
 def test_https_record() -> None:
     # RFC 9460, appendix D.2: target foo.example.org, alpn h2 and h3-19, an address hint
     data = struct.pack(">H", 16) + name(b"foo", b"example", b"org")
-    data += (
-        b"\0\1\0\x09\x02h2\x05h3-19"
-        + b"\0\4\0\4\xc0\0\2\1"
-        + b"\0\6\0\x10"
-        + bytes(15)
-        + b"\1"
-        + b"\2\x9b\0\2hi"
-    )
+    data += b"\0\1\0\x09\x02h2\x05h3-19\0\4\0\4\xc0\0\2\1\0\6\0\x10" + bytes(15) + b"\1" + b"\2\x9b\0\2hi"
     record = name(b"a") + struct.pack(">HHIH", 65, 1, 9, len(data)) + data
     answer = dns.parse(header(0, 1, 0x8000) + record).answers[0]
     assert answer.data == "16 foo.example.org alpn=h2,h3-19 ipv4hint=192.0.2.1 ipv6hint=::1 key667=6869"

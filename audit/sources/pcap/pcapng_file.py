@@ -20,6 +20,7 @@ from audit.sources.pcap.window import Window
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 4, 6, 10
 _KNOWN = (_INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, 5, _ENHANCED, _SECRETS)
 _MAX_BLOCK = 64 << 20
+_MAX_RESUMED = 1 << 20  # bytes of a block at which reading may go on behind damage
 _MAX_INTERFACES = 65_536
 _SECOND = 1_000_000_000
 
@@ -61,12 +62,11 @@ def read(window: Window) -> Iterator[Item]:
         while True:
             block, length, problem = _block(window, section, at)
             if problem:
-                damage = _damage(window, section, at, problem)
                 break
             if length == 0 or at + length > window.length:
                 if window.offset + at + max(length, 12) > window.size:
                     if at < window.length:
-                        left = window.length - at
+                        left = window.size - window.offset - at
                         damage = Damage("truncated", window.offset + at, left, "the last block is cut off")
                     at = window.length
                 elif length and block not in (_SECTION, *_KNOWN):
@@ -94,6 +94,8 @@ def read(window: Window) -> Iterator[Item]:
         yield from _flush(window, section, found, number)
         number += len(found.start)
         position += at
+        if problem:
+            damage = _damage(window, section, at, problem)
         if damage is not None:
             yield damage
             position = damage.offset + damage.bytes
@@ -126,24 +128,32 @@ def _block(window: Window, section: _Section, at: int) -> tuple[int, int, str]:
 
 
 def _damage(window: Window, section: _Section, at: int, problem: str) -> Damage:
+    """What is wrong at `at`, up to the next block that is whole."""
     place = window.offset + at
-    for candidate in _candidates(window, section, at + 1):
-        block, length, wrong = _block(window, section, candidate)
-        if not wrong and 0 < length <= window.length - candidate and block in (_SECTION, *_KNOWN):
-            return Damage("malformed", place, candidate - at, problem)
-    end = window.size if window.ends else window.offset + max(window.length - 11, at + 1)
-    return Damage("malformed", place, end - place, problem)
+    at = place + 1
+    window.grow(2 * _MAX_RESUMED)
+    while True:
+        window.read(at)
+        end = window.length if window.ends else window.length - _MAX_RESUMED
+        for candidate in _candidates(window, section, end):
+            block, length, wrong = _block(window, _Section(section.order), candidate)
+            whole = 0 < length <= min(window.length - candidate, _MAX_RESUMED)
+            if not wrong and whole and block in (_SECTION, *_KNOWN):
+                return Damage("malformed", place, at + candidate - place, problem)
+        if window.ends:
+            return Damage("malformed", place, window.size - place, problem)
+        at += end
 
 
-def _candidates(window: Window, section: _Section, at: int) -> Iterator[int]:
-    """Positions, ascending, where the type of a block that could follow stands."""
+def _candidates(window: Window, section: _Section, end: int) -> Iterator[int]:
+    """Positions before `end`, ascending, where the type of a block that could follow stands."""
     types = [b"\n\r\r\n", *(struct.pack(section.order + "I", kind) for kind in (_ENHANCED, _INTERFACE))]
-    following = [window.raw.find(kind, at, window.length) for kind in types]
+    following = [window.raw.find(kind, 0, end) for kind in types]
     while any(place >= 0 for place in following):
         best = min(place for place in following if place >= 0)
         yield best
         following = [
-            window.raw.find(kind, best + 1, window.length) if place == best else place
+            window.raw.find(kind, best + 1, end) if place == best else place
             for kind, place in zip(types, following, strict=True)
         ]
 

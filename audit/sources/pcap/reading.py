@@ -6,6 +6,7 @@ then the gaps. `kinds` limits the work, not only the output: with flows alone no
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from audit.records import AnyRecord, Flow, Gap, GapReason
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, pcap_file, pcapng_file, window
+from audit.sources.pcap import addresses, pcap_file, pcapng_file, sharing, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, Known, names_of
 from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
 from audit.sources.pcap.telling import Resolved
@@ -25,6 +26,7 @@ KINDS = PAYLOAD_KINDS | {"flow", "gap"}
 _Transport = Literal["tcp", "udp", "icmp", "other"]
 _TRANSPORTS: dict[int, _Transport] = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
 _MAX_DAMAGES = 1_000
+_WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
 
 def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
@@ -43,37 +45,54 @@ def read(
     *,
     kinds: Collection[str] = KINDS,
     device: Collection[str] = (),
+    jobs: int = 1,
     chunk: int = window.CHUNK,
 ) -> Iterator[AnyRecord]:
-    """The records of the kinds wished; `device` are addresses of the audited device, `chunk` how many
-    bytes are read at a time (the result does not depend on it).
+    """The records of the kinds wished; `device` are addresses of the audited device. The result depends
+    neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time.
 
     Raises:
         BadCapture: there is no packet in it, and damage.
     """
     wanted = frozenset(kinds)
-    analysis = Analysis(capture, wanted, device)
-    number = 1
-    gaps: list[Gap] = []
+    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
     named: list[Resolved] = []
-    for item in items(source, chunk):
-        if isinstance(item, Batch):
-            for told in analysis.batch(item):
-                if _kind(told.record) in wanted:
-                    yield told.record  # type: ignore[misc]
-            number = item.number + len(item.start)
-        elif isinstance(item, Damage):
-            if len(gaps) < _MAX_DAMAGES:
-                gaps.append(_gap(capture, item))
-        elif isinstance(item, Names):
-            named += _given(item)
-    if number == 1 and gaps and source.gap is None:
-        raise BadCapture(path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0)
-    for told in analysis.finish(number):
-        if _kind(told.record) in wanted:
-            yield told.record  # type: ignore[misc]
-    if "flow" in wanted:
-        yield from flows(analysis, capture, named)
+    gaps: list[Gap] = []
+
+    def share(index: int) -> Analysis:
+        return Analysis(capture, wanted, device, index, count)
+
+    def told_flows(mine: Analysis, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
+        return flows(mine, capture, resolved)
+
+    with_flows = "flow" in wanted
+    with sharing.Shares(
+        count, share, lambda: items(source, chunk), told_flows if with_flows else None
+    ) as shares:
+        analysis = share(0)
+        number = 1
+        for item in items(source, chunk):
+            if isinstance(item, Batch):
+                for told in shares.told(analysis.batch(item)):
+                    if _kind(told.record) in wanted:
+                        yield told.record
+                number = item.number + len(item.start)
+            elif isinstance(item, Damage):
+                if len(gaps) < _MAX_DAMAGES:
+                    gaps.append(_gap(capture, item))
+            elif isinstance(item, Names):
+                named += _given(item)
+        if number == 1 and gaps and source.gap is None:
+            raise BadCapture(
+                path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0
+            )
+        for told in shares.told(analysis.finish(number)):
+            if _kind(told.record) in wanted:
+                yield told.record
+        if with_flows:
+            resolved = shares.resolved(sorted([*named, *analysis.resolved]))
+            for _, flow in shares.flows(told_flows(analysis, resolved)):
+                yield flow
     if "gap" in wanted:
         yield from gaps
         yield from unread(analysis, capture)
@@ -86,15 +105,14 @@ def _kind(record: object) -> str:
 def items(source: Opened, chunk: int) -> Iterator[Item]:
     """What stands in the file, whichever of the two formats it is."""
     view = window.Window(source.file, source.size, chunk)
-    source.file.seek(0)
-    modern = source.file.read(4) == b"\n\r\r\n"
+    modern = os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
     return pcapng_file.read(view) if modern else pcap_file.read(view)
 
 
-def flows(analysis: Analysis, capture: str, named: list[Resolved]) -> Iterator[Flow]:
-    """One record per flow, in the order of their first packets."""
+def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
+    """One record per flow with the number of its first packet, in that order."""
     table = analysis.table
-    history = names_of([*named, *analysis.resolved])
+    history = names_of(resolved)
     payload_read = analysis.reads_payloads
     rows = np.argsort(table.first_number[: table.count], kind="stable")
     names = ("a_hi", "a_lo", "b_hi", "b_lo", "ports", "first_number", "first", "last", "device_a",
@@ -113,7 +131,7 @@ def flows(analysis: Analysis, capture: str, named: list[Resolved]) -> Iterator[F
         ported = transport in ("tcp", "udp") or ports & 0xFF == 132
         known = analysis.known.get(row) or _unread(transport, up[2] + down[2], payload_read)
         start = None if first == NO_TIME else first / 1e9
-        yield Flow(
+        flow = Flow(
             capture=capture,
             time=start,
             flow=f"f{number}",
@@ -134,6 +152,7 @@ def flows(analysis: Analysis, capture: str, named: list[Resolved]) -> Iterator[F
             reason=known.reason,
             names=_names(known, history.get(far[0]), number),
         )
+        yield number, flow
 
 
 _NOTHING = Known("observed", "no payload was sent", {}, 0)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
 from audit.records import (
+    AnyRecord,
     Dns,
     Gap,
     GapReason,
@@ -18,7 +19,6 @@ from audit.records import (
     Http,
     Message,
     Observability,
-    Record,
     Tls,
     WebSocketMessage,
 )
@@ -66,7 +66,7 @@ class Told(NamedTuple):
     number: int
     flow: int
     ordinal: int
-    record: Record
+    record: AnyRecord
 
 
 class Resolved(NamedTuple):
@@ -149,7 +149,7 @@ class Teller:
         """All names of the flow, by kind, the most telling kind first."""
         return {kind: tuple(self.names[kind]) for kind in _NAME_ORDER if kind in self.names}
 
-    def _tell(self, record: Record) -> None:
+    def _tell(self, record: AnyRecord) -> None:
         self._ledger.told.append(Told(self.number, self.first, self.count, record))
         self.count += 1
 

@@ -223,7 +223,7 @@ class WebSocket:
         self._client = client
         self._url = url
         self._messages = tuple(
-            websocket.Messages(websocket.negotiated(extensions, response=side != client)) for side in (0, 1)
+            websocket.Messages(side != client, websocket.negotiated(extensions, response=side != client)) for side in (0, 1)
         )
         self.done = False
 

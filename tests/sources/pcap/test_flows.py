@@ -178,3 +178,14 @@ def test_lost_parts_of_a_body_are_said(tmp_path: Path) -> None:
     (http,) = [r for r in found if isinstance(r, Http)]
     assert http.body == b"x" * 10 + bytes(10) + b"y" * 10
     assert [r.reason for r in found if isinstance(r, Gap)] == ["lost"]
+
+
+def test_several_processes_tell_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.sources.pcap.reading._WORTH_SHARING", 0)
+    answer = DNS(qr=1, qd=DNSQR(qname="named.example"), an=DNSRR(rrname="named.example", rdata=craft.SERVER))
+    packets = [craft.udp(answer, 53, 50_000, src="192.168.1.1", dst=craft.PHONE)]
+    packets += [packet for sport in range(40_000, 40_020) for packet in conversation(sport)]
+    alone = craft.read(tmp_path, craft.pcap(packets))
+    assert len(alone) == 42
+    for jobs, chunk in ((2, 1 << 20), (3, 2_000)):
+        assert craft.read(tmp_path, craft.pcap(packets), jobs=jobs, chunk=chunk) == alone

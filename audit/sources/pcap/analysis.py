@@ -28,6 +28,7 @@ PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets
+_TURNS = 0x03  # SYN and FIN
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
 
 
@@ -51,7 +52,7 @@ class Analysis:
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
-        self._ledger = Ledger(capture)
+        self._ledger = Ledger(capture, self._kinds)
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams] = {}
         self._share, self._shares = share, shares
@@ -213,6 +214,9 @@ class Analysis:
             for index, forth, number, time, flags, sequence, acknowledged, place, carried, sent in zip(
                 count(begin), sides, *(column[block].tolist() for column in columns)
             ):
+                if not sent and not flags & _TURNS and number - live.last < _QUIET and not live.waits:
+                    live.last = number
+                    continue
                 teller.number = number
                 teller.time = None if time == NO_TIME else time / 1e9
                 if number >= _forgotten(live.last):

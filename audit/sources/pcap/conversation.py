@@ -27,6 +27,11 @@ class Conversation:
         self.done = False
         self.last = 0
 
+    @property
+    def waits(self) -> bool:
+        """Whether a hole is open, so that acknowledgements matter."""
+        return bool(self._halves[0].waiting or self._halves[1].waiting)
+
     def packet(self, side: int, flags: int, sequence: int, acknowledged: int, data: bytes, cut: int) -> None:
         """Take a packet that `side` sent; `cut` bytes of its payload were not recorded."""
         half, other = self._halves[side], self._halves[1 - side]
@@ -34,19 +39,22 @@ class Conversation:
             sequence = sequence + 1 & _MASK
             if half.expected == UNKNOWN:
                 half.expected = sequence
-        if data or cut:
+        if data and not cut and sequence == half.expected and not half.waiting:
+            half.expected = sequence + len(data) & _MASK  # nearly all of them
+            self._opening.feed(side, data)
+        elif data or cut:
             for piece in half.segment(sequence, data, cut):
                 self._speak(side, piece)
         if flags & _ACK:
             if other.expected == UNKNOWN and not flags & _RST:
                 other.expected = acknowledged
-            elif other.waits:
+            elif other.waiting:
                 for piece in other.acknowledged(acknowledged):
                     self._speak(1 - side, piece)
         if flags & _FIN:
             self._ended |= 1 << side
         self.done = self._opening.done
-        if self._ended == 3 and not (self._halves[0].waits or self._halves[1].waits):
+        if self._ended == 3 and not self.waits:
             self.finish()
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from audit.sources.pcap.web import Http1, Http2
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
+MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
@@ -203,7 +204,7 @@ class TextSpeaker:
         self._begin = begin
         self._side = 0
         self._held: list[bytes] = []
-        self._size = 0
+        self._size = self._pieces = 0
         self._inner: Speaker | None = None
         self.done = False
         teller.observed("observed")
@@ -221,6 +222,8 @@ class TextSpeaker:
         self._side = side
         self._held.append(data)
         self._size += len(data)
+        self._pieces += 1
+        self.done = self._pieces > MAX_UNASKED and not self._teller.wants("message")
 
     def gap(self, side: int, size: int) -> None:
         if self._inner is not None:

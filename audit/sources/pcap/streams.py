@@ -21,27 +21,22 @@ Piece = bytes | int
 
 
 class Half:
-    """What one side sent. `expected` is the next sequence number, UNKNOWN before the first byte."""
+    """What one side sent. `waiting` holds the segments behind a hole; `expected` is the next sequence number, UNKNOWN before the first byte."""
 
-    __slots__ = ("_acknowledged", "_held", "_waiting", "expected")
+    __slots__ = ("_acknowledged", "_held", "expected", "waiting")
 
     def __init__(self, expected: int = UNKNOWN) -> None:
         self.expected = expected
-        self._waiting: dict[int, tuple[bytes, int]] = {}  # by distance from `expected`
+        self.waiting: dict[int, tuple[bytes, int]] = {}  # by distance from `expected`
         self._held = 0
         self._acknowledged = 0  # packets seen since the hole was acknowledged
-
-    @property
-    def waits(self) -> bool:
-        """Whether segments wait behind a hole."""
-        return bool(self._waiting)
 
     def segment(self, sequence: int, data: bytes, cut: int) -> Iterator[Piece]:
         """Take a segment; `cut` bytes at its end were not recorded."""
         if self.expected < 0:
             self.expected = sequence
         ahead = (sequence - self.expected + 0x80000000 & _MASK) - 0x80000000
-        if ahead == 0 and not self._waiting:
+        if ahead == 0 and not self.waiting:
             yield from self._deliver(data, cut)
             return
         if abs(ahead) > _JUMP:
@@ -59,18 +54,18 @@ class Half:
             else:
                 data = data[-ahead:]
             ahead = 0
-        known = self._waiting.get(ahead)
+        known = self.waiting.get(ahead)
         if known is None or len(known[0]) < len(data):
             self._held += len(data) - (len(known[0]) if known else 0)
-            self._waiting[ahead] = (data, cut)
+            self.waiting[ahead] = (data, cut)
         if ahead == 0:
             yield from self._drain()
-        while self._held > MAX_HELD or len(self._waiting) > MAX_WAITING:
+        while self._held > MAX_HELD or len(self.waiting) > MAX_WAITING:
             yield from self._skip()
 
     def acknowledged(self, number: int) -> Iterator[Piece]:
         """The other side has everything before `number`."""
-        if self._waiting:
+        if self.waiting:
             beyond = (number - self.expected + 0x80000000 & _MASK) - 0x80000000
             if 0 < beyond < _JUMP:
                 self._acknowledged += 1
@@ -79,7 +74,7 @@ class Half:
 
     def flush(self) -> Iterator[Piece]:
         """The stream ended: whatever waits, with the gaps before it."""
-        while self._waiting:
+        while self.waiting:
             yield from self._skip()
 
     def _deliver(self, data: bytes, cut: int) -> Iterator[Piece]:
@@ -91,7 +86,7 @@ class Half:
 
     def _skip(self) -> Iterator[Piece]:
         """Declare the first hole lost."""
-        first = min(self._waiting)
+        first = min(self.waiting)
         self._acknowledged = 0
         if first > 0:
             yield first
@@ -100,11 +95,11 @@ class Half:
 
     def _drain(self) -> Iterator[Piece]:
         """Deliver what has no hole before it any more."""
-        while self._waiting:
-            first = min(self._waiting)
+        while self.waiting:
+            first = min(self.waiting)
             if first > 0:
                 return
-            data, cut = self._waiting.pop(first)
+            data, cut = self.waiting.pop(first)
             self._held -= len(data)
             size = len(data) + cut + first
             if size <= 0:
@@ -119,4 +114,4 @@ class Half:
 
     def _shift(self, size: int) -> None:
         self.expected = self.expected + size & _MASK
-        self._waiting = {ahead - size: value for ahead, value in self._waiting.items()}
+        self.waiting = {ahead - size: value for ahead, value in self.waiting.items()}

@@ -80,8 +80,9 @@ class Resolved(NamedTuple):
 class Ledger:
     """Everything the tellers of one reading have told."""
 
-    def __init__(self, capture: str) -> None:
+    def __init__(self, capture: str, kinds: frozenset[str]) -> None:
         self.capture = capture
+        self.kinds = kinds
         self.told: list[Told] = []
         self.resolved: list[Resolved] = []
 
@@ -129,6 +130,10 @@ class Teller:
         """Go on where an earlier teller of the same flow left off."""
         self.count, self.status = count, status
         self.names = {kind: dict.fromkeys(known) for kind, known in names.items()}
+
+    def wants(self, kind: str) -> bool:
+        """Whether records of this kind are wished for."""
+        return kind in self._ledger.kinds
 
     def direction(self, side: int) -> Literal["up", "down"]:
         """Of what endpoint a (0) or b (1) sent."""

@@ -223,7 +223,8 @@ class WebSocket:
         self._client = client
         self._url = url
         self._messages = tuple(
-            websocket.Messages(side != client, websocket.negotiated(extensions, response=side != client)) for side in (0, 1)
+            websocket.Messages(side != client, websocket.negotiated(extensions, response=side != client))
+            for side in (0, 1)
         )
         self.done = False
 

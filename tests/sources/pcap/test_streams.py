@@ -70,4 +70,4 @@ def test_hostile_numbers_never_raise(segments: list[tuple[int, bytes, int]]) -> 
         list(half.segment(sequence, data, cut))
         list(half.acknowledged(sequence))
     list(half.flush())
-    assert not half.waits
+    assert not half.waiting

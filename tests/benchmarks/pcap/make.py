@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -198,13 +199,7 @@ def mixed(out: Path, size: int, sources: list[Path]) -> None:
                     block, starts = template.repeated(serial)
                     ends = np.append(starts[1:], len(block))
                     cuts = np.linspace(0, template.count, 65).astype(np.int64)
-                    woven.append(
-                        [
-                            block[starts[a] : ends[b - 1]]
-                            for a, b in zip(cuts, cuts[1:], strict=False)
-                            if b > a
-                        ]
-                    )
+                    woven.append([block[starts[a] : ends[b - 1]] for a, b in pairwise(cuts) if b > a])
                 serial += 1
             for turn in range(64):
                 for pieces in woven:

@@ -26,7 +26,7 @@ from audit.experiment import BadExperiment, capture_paths, load
 from audit.records import AnyRecord, Audit, Canary, CanaryKind, Experiment, Severity
 from audit.reporting import findings as findings_file
 from audit.reporting.wire import inert
-from audit.sources import BadCapture, read
+from audit.sources import BadCapture, Wanted, read
 
 if TYPE_CHECKING:
     from audit.pipeline import Capture
@@ -124,18 +124,22 @@ def report(folder: Path, output: Path | None, unmask: bool) -> None:
 @cli.command()
 @click.argument("capture", metavar="CAPTURE")
 @click.option("--kind", "kinds", metavar="KIND,...", help="Only these kinds, such as http,dns,gap.")
-def inspect(capture: str, kinds: str | None) -> None:
+@click.option(
+    "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
+)
+def inspect(capture: str, kinds: str | None, jobs: int) -> None:
     """Prints every record the sources see in CAPTURE as JSON lines; - reads stdin.
 
     \b
     Example:
       privacy-audit inspect flows.mitm --kind http | jq -r .authority | sort | uniq -c
     """
-    wanted = _kinds(kinds)
+    wanted = Wanted(_kinds(kinds), jobs=jobs)
+    out = sys.stdout.buffer
     with _path_of(capture) as path:
-        for record in read(path, Path(capture).name):
-            if wanted is None or record.__struct_config__.tag in wanted:
-                click.echo(_line(record))
+        for record in read(path, Path(capture).name, wanted):
+            out.write(_line(record) + b"\n")
+    out.flush()
 
 
 @cli.command()
@@ -298,14 +302,14 @@ def _kind_of(value: str) -> CanaryKind:
     return "url" if named and ("://" in value or "/" in value or value.count(".") >= 1) else "text"
 
 
-def _kinds(text: str | None) -> set[str] | None:
+def _kinds(text: str | None) -> frozenset[str] | None:
     if text is None:
         return None
     known = {struct.__struct_config__.tag for struct in get_args(AnyRecord)}
     wanted = {part.strip() for part in text.split(",") if part.strip()}
     if not wanted or wanted - known:
         raise click.BadParameter(f"kinds are {', '.join(sorted(map(str, known)))}", param_hint="--kind")
-    return wanted
+    return frozenset(wanted)
 
 
 @contextmanager

@@ -28,10 +28,11 @@ from audit.detection.needles import Needles
 from audit.detection.scan import Scan, Scanner
 from audit.recipients import data_sources
 from audit.records import Audit, Canary, CaptureSummary, DataSource, Experiment, Gap, LimitHit, Run, Tool
-from audit.sources import BadCapture, capture_format, read
+from audit.sources import BadCapture, Wanted, capture_format, read
 
 SCHEMA = 1
 _MAX_LIMITS = 1_000
+_CONTENT = frozenset({"http", "websocket", "message"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def analyze(
         hit = frozenset(key for result in scanned for key in result.scan.hit_recipients())
         if hit:
             progress("looking for identifiers beside what was found")
-            companions = merged(pool.map(partial(_accompany, recipients=hit), captures))
+            companions = merged(
+                pool.map(partial(_accompany, recipients=hit, experiment=experiment), captures)
+            )
     refusals = [result.refused for result in scanned if result.refused]
     if refusals and len(refusals) == len(scanned):
         raise refusals[0]
@@ -130,7 +133,7 @@ def _infer(captures: Sequence[Capture]) -> Inference:
     inference = Inference()
     for capture in captures:
         try:
-            for record in read(capture.path, capture.name):
+            for record in read(capture.path, capture.name, Wanted(_CONTENT)):
                 inference.add(record)
         except BadCapture:
             continue
@@ -143,7 +146,7 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment
     known = "unknown"
     try:
         known = capture_format(capture.path)
-        for record in read(capture.path, capture.name):
+        for record in read(capture.path, capture.name, Wanted(device=experiment.device.addresses)):
             scanner.add(record)
     except BadCapture as refusal:
         refused = refusal
@@ -156,10 +159,10 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment
     return _Scanned(summary, scan, refused)
 
 
-def _accompany(capture: Capture, recipients: frozenset[Key]) -> Companions:
+def _accompany(capture: Capture, recipients: frozenset[Key], experiment: Experiment) -> Companions:
     companions = Companions(recipients)
     try:
-        for record in read(capture.path, capture.name):
+        for record in read(capture.path, capture.name, Wanted(_CONTENT, experiment.device.addresses)):
             companions.add(record)
     except BadCapture:
         pass  # told already, by the scan

@@ -24,6 +24,8 @@ from audit.records import (
 _BLIND_SPOTS = {
     "mitm": "Recorded by a proxy: what did not pass the proxy (other protocols, pinned connections, QUIC "
     "left alone, other networks) is not in the recording.",
+    "pcap": "Recorded as packets: of encrypted connections the recipient, size and time are seen, the content is "
+    "not.",
     "har": "Recorded inside a browser: only what its pages requested is in the recording. The browser's own "
     "background traffic and everything else on the device is missing.",
 }
@@ -126,7 +128,11 @@ def coverage(groups: Iterable[list[Scan]], experiment: Experiment, formats: Iter
             cells.items(), key=lambda item: tuple(map(str, item[0]))
         )
     )  # fmt: skip
-    said = [_BLIND_SPOTS[name] for name in sorted(set(formats)) if name in _BLIND_SPOTS]
+    said = [
+        _BLIND_SPOTS[name]
+        for name in sorted({name.removesuffix("ng") for name in formats})
+        if name in _BLIND_SPOTS
+    ]
     gaps = _gaps([scan for group in groups for scan in group])
     return Coverage(flows=entries, gaps=gaps, statements=(*said, _ALWAYS))
 

@@ -15,41 +15,54 @@ from audit.records import AnyRecord
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened, opened
 
-__all__ = ["BadCapture", "capture_format", "read"]
+__all__ = ["BadCapture", "Wanted", "capture_format", "read"]
 
 _HEAD = 4096  # bytes that tell the format
 _SUPPORTED = "give a mitmproxy flow file, a HAR file, a pcap or a pcapng"
 # micro- and nanoseconds and Kuznetzov's variant, in both byte orders
-_PCAP = re.compile(
-    rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x34\xcd)\xb2\xa1", re.DOTALL
-)
+_PCAP = re.compile(rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x34\xcd)\xb2\xa1", re.DOTALL)
+
+
+class Wanted(NamedTuple):
+    """What the asker wants of a capture and knows of it: the kinds of records (None: all), the addresses
+    of the device (of use in packet captures), and how many processes may work at it."""
+
+    kinds: frozenset[str] | None = None
+    device: tuple[str, ...] = ()
+    jobs: int = 1
 
 
 class Format(NamedTuple):
-    """A format: its name, how its first bytes look, and its reader (None: known, not supported yet)."""
+    """A format: its name, how its first bytes look, and its reader."""
 
     name: str
     magic: re.Pattern[bytes]
-    records: Callable[[Path, Opened, str], Iterator[AnyRecord]] | None
+    records: Callable[[Path, Opened, str, Wanted], Iterator[AnyRecord]]
 
 
-def _har(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+def _har(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
     from audit.sources import har
 
-    return har.records(path, source, capture)
+    return _of_kinds(har.records(path, source, capture), wanted)
 
 
-def _mitm(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
 
-    return mitm.records(path, source, capture)
+    return _of_kinds(mitm.records(path, source, capture), wanted)
 
 
-def _pcap(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
     from audit.sources.pcap import reading
 
-    return reading.records(path, source, capture)
+    kinds = reading.KINDS if wanted.kinds is None else wanted.kinds
+    return reading.read(path, source, capture, kinds=kinds, device=wanted.device, jobs=wanted.jobs)
+
+
+def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecord]:
+    kinds = wanted.kinds
+    return records if kinds is None else (r for r in records if r.__struct_config__.tag in kinds)
 
 
 FORMATS = (
@@ -70,17 +83,15 @@ def capture_format(path: Path) -> str:
         return _format(path, source).name
 
 
-def read(path: Path, capture: str) -> Iterator[AnyRecord]:
+def read(path: Path, capture: str, wanted: Wanted = Wanted()) -> Iterator[AnyRecord]:  # noqa: B008 - immutable
     """The records of a capture, in its order. `capture` is the name the records carry.
 
     Raises:
         BadCapture: before the first record, if nothing at all can be read.
     """
     with opened(path, capture) as source:
-        records = _format(path, source).records
-        if records is not None:
-            yield from records(path, source, capture)
-        if source.gap is not None:
+        yield from _format(path, source).records(path, source, capture, wanted)
+        if source.gap is not None and (wanted.kinds is None or "gap" in wanted.kinds):
             yield source.gap
 
 
@@ -89,7 +100,5 @@ def _format(path: Path, source: Opened) -> Format:
     source.file.seek(0)
     for known in FORMATS:
         if known.magic.match(head):
-            if known.records is None:
-                raise BadCapture(path, "packet captures are not supported yet", _SUPPORTED)
             return known
     raise BadCapture(path, "no known capture format", _SUPPORTED)

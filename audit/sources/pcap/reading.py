@@ -29,15 +29,6 @@ _MAX_DAMAGES = 1_000
 _WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
 
-def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
-    """All records of a packet capture.
-
-    Raises:
-        BadCapture: there is no packet in it.
-    """
-    yield from read(path, source, capture)
-
-
 def read(
     path: Path,
     source: Opened,

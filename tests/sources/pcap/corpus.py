@@ -79,7 +79,7 @@ def records(capture: str, chunk: int | None = None) -> list[AnyRecord]:
     path = CORPUS / "captures" / capture
     with opened(path, capture) as source:
         if chunk is None:
-            return list(reading.records(path, source, capture))
+            return list(reading.read(path, source, capture))
         return list(reading.read(path, source, capture, chunk=chunk))
 
 

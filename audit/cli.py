@@ -207,6 +207,33 @@ def decode(file: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT")
+@click.option("-i", "--interface", required=True, metavar="INTERFACE", help="The network interface.")
+@click.option("--rotate-mb", default=256, show_default=True, type=click.IntRange(1, 1 << 20), metavar="MB",
+              help="Megabytes after which another file begins.")  # fmt: skip
+def sniff(experiment: Path, interface: str, rotate_mb: int) -> None:
+    """Records the packets of INTERFACE into an experiment until Ctrl-C; prints the files.
+
+    \b
+    Example:
+      sudo "$(command -v privacy-audit)" sniff captures/my-phone/ -i wlan0
+    """
+    from rich.text import Text
+
+    from audit.recording.sniffer import BadRecording, Sniffer
+
+    sniffer = Sniffer(experiment, interface, rotate_mb << 20, _say)
+    try:
+        with _stderr.status("opening") as status:
+            sniffer.run(lambda state: status.update(Text(inert(state))))
+    except BadRecording as error:
+        raise _Refused(str(error)) from None
+    finally:
+        for path in sniffer.paths:
+            click.echo(path)
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Prints the completion script for a shell.

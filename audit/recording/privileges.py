@@ -1,7 +1,7 @@
 """Gives up root's power once it is no longer needed, for good.
 
 Who calls a command through sudo is named by SUDO_UID and SUDO_GID (sudo(8)); that is who the process becomes.
-It never gains anything, and what it leaves as it is, it says.
+It never gains anything, and where it stays root, it says why.
 """
 
 from __future__ import annotations
@@ -10,28 +10,47 @@ import os
 import pwd
 from pathlib import Path
 
+OURS = (os.__file__, __file__)
+"""Files without which this process could not go on: Python loads some of its parts late."""
+
 
 def drop(folder: Path) -> str:
     """Becomes the user who called sudo, if we are root; returns what was done, in words.
 
-    Root is kept where `folder` exists and belongs to root, for that user could not write to it.
+    Stays root where that user could not write to `folder` or read this program.
     Raises OSError where the system refuses.
     """
     if os.geteuid() != 0:
         return ""
-    user, group = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
-    if not (user.isdecimal() and group.isdecimal() and int(user)):
+    uid, gid = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
+    if not (uid.isdecimal() and gid.isdecimal() and int(uid)):
         return "recording as root: there is no user to hand over to, as sudo would name one"
-    if folder.exists() and folder.stat().st_uid == 0:
-        return f"recording as root: {folder} belongs to root (chown it to record as yourself)"
-    name = _name(int(user))
+    user, group, name = int(uid), int(gid), _name(int(uid))
+    before = os.getgroups(), os.getegid()
     if name is None:
-        os.setgroups([int(group)])
+        os.setgroups([group])
     else:
-        os.initgroups(name, int(group))
-    os.setresgid(int(group), int(group), int(group))
-    os.setresuid(int(user), int(user), int(user))
+        os.initgroups(name, group)
+    os.setegid(group)
+    os.seteuid(user)
+    if lacking := _lacking(folder):
+        os.seteuid(0)
+        os.setegid(before[1])
+        os.setgroups(before[0])
+        return f"recording as root: {name or user} has no access to {lacking}"
+    os.seteuid(0)  # only root may change the user that it could go back to
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
     return f"root's rights are given up, recording as {name or user}"
+
+
+def _lacking(folder: Path) -> str:
+    """What the effective user cannot do without and has no right to; empty if there is nothing."""
+    for file in OURS:
+        if not os.access(file, os.R_OK, effective_ids=True):
+            return file
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110 - Path's raises where it may not look
+    return "" if os.access(there, os.W_OK | os.X_OK, effective_ids=True) else str(there)
 
 
 def _name(user: int) -> str | None:

@@ -90,8 +90,14 @@ class Rotation:
                 break
             except FileExistsError:
                 continue
-        self.paths.append(path)
         self.size = 0
         self.write(self._prelude)
-        self.flush()
+        try:
+            self.flush()
+        except OSError:
+            os.close(self._fd)
+            self._fd = -1
+            path.unlink()  # an empty file is no capture
+            raise
+        self.paths.append(path)
         self._opened(path)

@@ -67,3 +67,19 @@ def test_a_full_disk_leaves_whole_blocks(tmp_path: Path, monkeypatch: pytest.Mon
             files.flush()
     files.close()
     assert files.paths[0].read_bytes() == PRELUDE + b"5678" * (room // 4)
+
+
+def test_a_full_disk_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = begin(tmp_path)
+
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rotation.os, "write", write)
+        with pytest.raises(OSError, match="No space"):
+            begin(tmp_path)
+        with pytest.raises(OSError, match="No space"):
+            files.rotate(b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["sniff-T-001.pcapng"]
+    files.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from mitmproxy.io import tnetstring
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -47,6 +48,29 @@ def capture(data: bytes) -> None:
         file.flush()
         for record in read(Path(f"/proc/self/fd/{file.fileno()}"), "c"):
             msgspec.json.encode(record)
+
+
+def har_entry(data: bytes) -> None:
+    """A HAR whose only oddity is one value, somewhere in an entry."""
+    path, new = _oddity(data, sources.places(sources.ENTRY))
+    if not isinstance(new, bytes):
+        entry = sources.replaced(sources.ENTRY, path, new)
+        capture(msgspec.json.encode({"log": {"entries": [entry]}}))
+
+
+def flow_state(data: bytes) -> None:
+    """A flow file whose only oddity is one value, somewhere in a flow."""
+    path, new = _oddity(data, sources.places(sources.STATE))
+    capture(tnetstring.dumps(sources.replaced(sources.STATE, path, new)))  # type: ignore[arg-type]
+
+
+def _oddity(data: bytes, places: list[tuple[str | int, ...]]) -> tuple[tuple[str | int, ...], object]:
+    """A place by the first two bytes, and a value for it: the JSON of the others, or just these bytes."""
+    place = places[int.from_bytes(data[:2], "big") % len(places)]
+    try:
+        return place, msgspec.json.decode(data[2:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return place, data[2:]
 
 
 def packets(data: bytes) -> None:
@@ -153,13 +177,28 @@ _BODIES = (
     b"<a b='c'>&amp;<![CDATA[d]]></a>",
 )
 _FILES = (BadCapture,)
+_ODDITIES = tuple(
+    place.to_bytes(2, "big") + value
+    for place in range(0, 90, 3)
+    for value in (
+        b"-1",
+        b"null",
+        b'"http://[a"',
+        b'[{"a":1.5}]',
+        b"\xff\xfe",
+        b"1e300",
+        b"18446744073709551615",
+    )
+)
 
 TARGETS: dict[str, Target] = {
     "pcap": Target(capture, _pcap_seeds(), _FILES),
     "pcapng": Target(capture, _pcapng_seeds(), _FILES),
     "packets": Target(packets, _packet_seeds(), ()),
     "har": Target(capture, (sources.HAR,), _FILES),
+    "har-entries": Target(har_entry, _ODDITIES, _FILES),
     "flow-file": Target(capture, (sources.FLOWS,), _FILES),
+    "flow-states": Target(flow_state, _ODDITIES, _FILES),
     "segments": Target(segments, (bytes(range(70)), b"\x06\0\0\0\x20\x09\0" * 12), ()),
     "unfold": Target(unfolded, _BODIES, ()),
     "glimpse": Target(

@@ -13,7 +13,7 @@ pytest.importorskip("atheris", reason="atheris is not installed (it exists for L
 from tests.fuzz.running import ROOT, fuzz
 from tests.fuzz.targets import TARGETS
 
-SECONDS = 3
+SECONDS = 2
 
 BROKEN = """
 import sys

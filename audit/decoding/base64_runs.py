@@ -92,18 +92,19 @@ def _whole(run: bytes) -> list[Piece]:
         return [Piece(_named(run), decoded, "", 0, len(run))]
     if len(run) < _MIN_WHOLE or not mixed(run):
         return []
-    return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0)]
+    return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0, aligned=True)]
 
 
 def _run(run: bytes, start: int) -> list[Piece]:
     decoded = unbase64(run)
     if decoded and (telling(decoded) or (inflates(decoded) and len(run) >= _MIN_INSIDE)):
         return [Piece(_named(run), decoded, "", start, len(run))]
-    found = list(_inside(run, start))
+    whole = bool(decoded and len(run) >= _MIN_INSIDE and mixed(run))
+    found = list(_inside(run, start, aligned=whole))
     if not found and any(separator in run for separator in (b"/", b"-", b"_")):
         # these letters also separate words: "/api/SGVsbG8gd29ybGQ"
         found = list(_parts(run, start))
-    if decoded and len(run) >= _MIN_INSIDE and mixed(run):
+    if decoded and whole:
         found.insert(0, Piece(_named(run), decoded, "", start, len(run)))
     return found
 
@@ -116,13 +117,16 @@ def _parts(run: bytes, start: int) -> Iterator[Piece]:
             yield Piece("base64", decoded, "", start + match.start(), len(part))
 
 
-def _inside(run: bytes, start: int) -> Iterator[Piece]:
+def _inside(run: bytes, start: int, *, aligned: bool = False) -> Iterator[Piece]:
     """What begins within the run: a known header; or text, at whatever alignment, with what stands before
-    it at that alignment if that is text too."""
+    it at that alignment if that is text too. `aligned`: the run is told as a whole already, so what is
+    aligned with it is told there."""
     match = _HEAD.search(run) or _TEXT.search(run)
     if not match:
         return
     at = match.start()
+    if aligned and at % 4 == 0:
+        return
     decoded = _aligned(run, at)
     if match.re is _TEXT:
         whole = _aligned(run, at % 4)

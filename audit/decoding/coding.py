@@ -36,13 +36,15 @@ class Piece(NamedTuple):
 @dataclass(frozen=True)
 class Bounds:
     """What one transmission may cost. `work` is counted in bytes looked at (a slow decoder counts a byte
-    several times), not in seconds, so that the same input gives the same result on every machine."""
+    several times), not in seconds, so that the same input gives the same result on every machine.
+    `guessing` is the part of the work that may go into candidates, which nothing marks."""
 
     depth: int = 16
     fields: int = 50_000
     expansion: int = 1_000
     bytes: int = 64 << 20
     work: int = 512 << 20
+    guessing: int = 192 << 20
     nesting: int = 512
 
 
@@ -53,11 +55,12 @@ class Purse:
     bounds: Bounds
     bytes: int
     work: int
+    guessing: int
     hits: list[LimitHit] = field(default_factory=list)
 
     @classmethod
     def filled(cls, bounds: Bounds) -> Purse:
-        return cls(bounds, bounds.bytes, bounds.work)
+        return cls(bounds, bounds.bytes, bounds.work, bounds.guessing)
 
     def allowance(self, size: int) -> int:
         """How many bytes data of that size may expand to."""
@@ -69,6 +72,14 @@ class Purse:
             self.work -= amount
             return True
         self.note("time", f"more than {self.bounds.work} bytes of decoding work")
+        return False
+
+    def guess(self, amount: int) -> bool:
+        """Takes `amount` of the work set aside for guessing; False when there is not that much left."""
+        if amount <= self.guessing:
+            self.guessing -= amount
+            return True
+        self.note("time", f"more than {self.bounds.guessing} bytes of work on what nothing marks")
         return False
 
     def note(self, bound: str, detail: str) -> None:

@@ -65,6 +65,10 @@ class Rot13:
         return [Piece(self.name, rot13(data), "", 0, len(data))]
 
 
+# character codings and JSON, as no wrong key makes them
+_CODED = re.compile(
+    rb"&#x?[0-9a-fA-F]{2,5};|\\\\u[0-9a-fA-F]{4}|%[0-9A-F]{2}%|=[0-9A-F]{2}=|\"[\w$]+\": ?[\[{\"\d]"
+)
 DISGUISES = (Reversed(), Rot13())
 _SAMPLE = 4096
 _SHORT_SAMPLE = 64
@@ -118,7 +122,7 @@ def _keys(data: bytes) -> list[int]:
     if zlib_key and is_zlib(data[:8].translate(_UNDER[zlib_key])):
         keys.append(zlib_key)
     common, count = Counter(sample).most_common(1)[0]
-    if common and count * 10 >= len(sample) * 3:
+    if common and count * 6 >= len(sample):
         keys.append(common)  # UTF-16 of ASCII and records of numbers are full of zeros
     return list(dict.fromkeys(keys + _by_letters(sample)))
 
@@ -155,8 +159,9 @@ def _by_letters(sample: bytes) -> list[int]:
         )
     ranked = []
     for key in keys:
+        out = sample.translate(_UNDER[key])
         rest = len(sample.translate(None, _LIKELY_UNDER[key]))
-        ranked.append((rest * 16 // size, len(kinds(sample.translate(_UNDER[key]))), rest, key))
+        ranked.append((_CODED.search(out) is None, rest * 16 // size, len(kinds(out)), rest, key))
     return [key for *_, key in sorted(ranked)]
 
 

@@ -32,7 +32,7 @@ _HEX = re.compile(rb"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-f]{12,}+|[0-9A-F]{12,}+)(?!
 _BASE32 = re.compile(rb"(?<![0-9A-Za-z])(?:[A-Z2-7]{12,}+|[a-z2-7]{12,}+)(?![0-9A-Za-z])")
 _ENTITY = re.compile(rb"&#?[0-9A-Za-z]{2,31};")
 _QUOTED = re.compile(rb"=(?:3D|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
-_DENSE = re.compile(rb"[^\s\"',:]{10,}")
+_DENSE = re.compile(rb"[^\s\"]{10,}")
 _ODD = b"!#$()*;<>?@^`|~"
 
 
@@ -43,7 +43,7 @@ _INERT = re.compile(
     rb"|[a-z]{1,15}+(?:[_/-][a-z]{1,15}+)*+(?!" + _WORD + rb")"
     rb"|[0-9]{1,19}+(?!" + _WORD + rb")"
     rb"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?!" + _WORD + rb")"
-    rb"|[ .,:;()'!\n])*+"
+    rb"|[ .,:;])*+"
 )  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def inert(data: bytes) -> bool:
 
 def _is_list(data: bytes) -> bool:
     """Whether byte values are listed, as numbers or as pairs of hex digits."""
+    if b"0x" in data and data.count(b"0x") >= 8:
+        return True
     return b"00,00" in data.translate(_DIGITS, _SPACE) or b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS)
 
 
@@ -108,6 +110,7 @@ def _may_be_85(data: bytes) -> bool:
     for match in _DENSE.finditer(data):
         word = match.group()
         odd = len(word) - len(word.translate(None, _ODD))
-        if odd >= 2 and odd * 16 >= len(word) and not word.startswith((b"http:", b"https:")):
+        enough = 1 if len(word) == len(data) else 2
+        if odd >= enough and odd * 16 >= len(word) and not word.startswith((b"http:", b"https:")):
             return True
     return False

@@ -120,17 +120,15 @@ class Grpc:
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
-        at = 0
+        at = frames = 0
         while at + 5 <= len(data):
             size = int.from_bytes(data[at + 1 : at + 5], "big")
-            if data[at] & 0x7E or size > len(data) - at - 5:
+            if data[at] & 0x7E or size > len(data) - at - 5 or frames > purse.bounds.fields:
                 return []
+            frames += 1
             at += 5
             if size:
                 inner = "" if data[at - 5] & 0x81 or not hint else "protobuf"
                 pieces.append(Piece(self.name, data[at : at + size], f"[{len(pieces)}]", at, size, inner))
             at += size
-            if len(pieces) > purse.bounds.fields:
-                purse.note("fields", f"grpc: more than {purse.bounds.fields} messages")
-                break
         return pieces if at == len(data) else []

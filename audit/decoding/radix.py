@@ -17,14 +17,11 @@ from collections.abc import Callable
 from audit.decoding.coding import CONTROL, LETTER, LOWER, UPPER, Piece, Purse
 from audit.decoding.evidence import telling
 
-_HEX_RUN = re.compile(
-    rb"(?<![0-9A-Za-z])(?:0x)?((?:[0-9a-f]{2}){6,}+|(?:[0-9A-F]{2}){6,}+)(?![0-9A-Za-z])(?!-[0-9a-fA-F]{4}-)"
-)
+_HEX_RUN = re.compile(rb"[0-9A-Fa-f]{12,}+")
+_ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _HEX_SPACED = re.compile(
-    rb"(?<![0-9A-Za-z])(?:(?:\\x|0x)?[0-9A-Fa-f]{2}(?:, ?|[:\- \n]|(?=\\x))){7,}+(?:\\x|0x)?[0-9A-Fa-f]{2}"
-    rb"(?![0-9A-Za-z])"
+    rb"(?<![0-9A-Za-z])(?:\\x|0x)?[0-9A-Fa-f]{2}(?:(?:, ?|[:\- \n]|(?=\\x))(?:\\x|0x)?[0-9A-Fa-f]{2}){7,}+"
 )
-_NO_DIGIT = re.compile(rb"\\x|0x|[^0-9A-Fa-f]")
 _UUID_END = re.compile(rb"[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-$")
 _MAX_RUNS = 4096
 
@@ -43,24 +40,40 @@ class Hex:
         if len(data) < 12:
             return pieces
         for match in _HEX_RUN.finditer(data):
-            digits = match.group(1)
+            start, end = match.span()
+            digits = match.group()
+            if len(digits) % 2 or not _one_case(digits) or not _stands_alone(data, start, end):
+                continue
             decoded = binascii.unhexlify(digits)
             if len(pieces) == _MAX_RUNS:
                 purse.note("fields", f"hex: more than {_MAX_RUNS} runs in one value")
                 break
-            if telling(decoded) or (
-                len(digits) >= 16
-                and not digits.isdigit()
-                and not _UUID_END.search(data, max(0, match.start() - 16), match.start())
-            ):
-                pieces.append(Piece("hex", decoded, "", match.start(), len(match.group())))
+            if telling(decoded) or (len(digits) >= 16 and not digits.isdigit()):
+                pieces.append(Piece("hex", decoded, "", start, end - start))
         if not pieces:
             for match in _HEX_SPACED.finditer(data):
-                decoded = binascii.unhexlify(_NO_DIGIT.sub(b"", match.group()))
+                decoded = binascii.unhexlify(_digits(match.group()))
                 pieces.append(Piece("hex", decoded, "", match.start(), len(match.group())))
                 if len(pieces) == _MAX_RUNS:
                     break
         return pieces
+
+
+def _one_case(digits: bytes) -> bool:
+    return digits in (digits.lower(), digits.upper())
+
+
+def _stands_alone(data: bytes, start: int, end: int) -> bool:
+    """Whether digits are no part of a word, but for `0x` before them, nor the last group of a UUID."""
+    if end < len(data) and data[end] in _ALNUM:
+        return False
+    if start and data[start - 1] in _ALNUM and data[start - 2 : start] != b"0x":
+        return False
+    return not _UUID_END.search(data, max(0, start - 16), start)
+
+
+def _digits(pairs: bytes) -> bytes:
+    return pairs.replace(b"\\x", b"").replace(b"0x", b"").translate(None, b" ,:-\n")
 
 
 _BASE32_RUN = re.compile(

@@ -7,11 +7,15 @@ from __future__ import annotations
 import html
 import quopri
 import re
-from urllib.parse import unquote_to_bytes
 
 from audit.decoding.coding import CONTROL, LETTER, Piece, Purse
 
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+_BYTE_OF = {
+    b"%" + (a + b).encode(): bytes.fromhex(a + b)
+    for a in "0123456789abcdefABCDEF"
+    for b in "0123456789abcdefABCDEF"
+}
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})")
 _ENTITY = re.compile(rb"&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
 _ESCAPE = re.compile(rb'\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[/\\"\'nrtbf])')
@@ -49,7 +53,7 @@ def _unquote(data: bytes) -> bytes:
     if b"%u" in data:
         # JavaScript's old escape() (ECMA-262, B.2.1.1)
         data = _PERCENT_U.sub(lambda match: _character(int(match.group(1), 16)), data)
-    return unquote_to_bytes(data)
+    return _PERCENT.sub(lambda match: _BYTE_OF[match.group()], data)
 
 
 def _character(code: int) -> bytes:

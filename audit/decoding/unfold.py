@@ -89,10 +89,12 @@ _PROOF = frozenset((
 ))  # fmt: skip
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
 _CERTAIN = _PROOF | {"protobuf", "grpc", "cookie", "utf-8", "gb18030", "brotli", "deflate"}
-_TRIAL = Bounds(depth=8, fields=256, bytes=1 << 20, work=1 << 22)
+_TRIAL = Bounds(depth=8, fields=256, bytes=1 << 20, work=1 << 22, guessing=1 << 21)
+# What handling a value costs beside looking at its bytes, in bytes looked at.
+_PER_FIELD, _PER_CANDIDATE, _PER_TRIAL = 1_000, 500, 5_000
 _MIN_TEXT = 8
 _OPENING = (b"{", b"[")
-_MOST_TRIALS = 6
+_MOST_TRIALS = 16
 _MIN_TRIAL = 24
 
 
@@ -193,7 +195,7 @@ def _open(
     field: Field, hints: tuple[str, ...], purse: Purse, asked: _Asked
 ) -> tuple[list[Piece], tuple[str, ...]]:
     """What the first declaration that is true opens, or what opens undeclared."""
-    if not purse.charge(len(field.data)):
+    if not purse.charge(len(field.data) + _PER_FIELD):
         return [], hints
     if inert(field.data) and (not hints or (hints[0] == "form-value" and b"+" not in field.data)):
         return _candidate(field, guesses.DISGUISES, purse, asked), hints
@@ -248,6 +250,8 @@ def _candidate(field: Field, candidates: tuple[Candidate, ...], purse: Purse, as
     for coding in candidates:
         if (coding.name in field.layers) if coding.chancy else plain:
             continue
+        if not purse.guess(len(data) + _PER_CANDIDATE):
+            return []
         pieces = coding.peel(data, "", purse)
         if asked.probe:
             for piece in pieces:
@@ -274,11 +278,11 @@ def _means(data: bytes, before: bytes, coding: Candidate) -> bool:
 
 def _leads_somewhere(data: bytes, before: bytes, coding: Candidate, purse: Purse, asked: _Asked) -> bool:
     """Whether the layers below a candidate prove it."""
-    if data == before or not purse.charge(len(data)):
+    if data == before or not purse.guess(len(data) + _PER_TRIAL):
         return False
     trial = Purse.filled(_TRIAL)
     fields = _grow(data, (), trial, asked.of_trial(coding))
-    purse.charge(_TRIAL.work - trial.work)
+    purse.guess(_TRIAL.work - trial.work + _TRIAL.guessing - trial.guessing)
     return any(_proves(field, before, coding, asked) for field in fields[1:])
 
 

@@ -81,7 +81,13 @@ class Searcher:
             if not channel.hints and not self._worth(channel.data):
                 typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
                 continue
-            tree = unfold(channel.data, channel.hints, bounds=self._bounds, worth=self._worth)
+            tree = unfold(
+                channel.data,
+                channel.hints,
+                bounds=self._bounds,
+                worth=self._worth,
+                probe=self._needles.contains,
+            )
             limits += tree.limits
             found = self._in_tree(channel.name, tree)
             if len(found) > _MAX_MATCHES:

@@ -43,7 +43,7 @@ def _text(data: bytes) -> str | None:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return None if any(c < " " and c not in "\t\r\n" or c == "\x7f" for c in text) else text
+    return None if any((c < " " and c not in "\t\r\n") or c == "\x7f" for c in text) else text
 
 
 def of_text(encode: Callable[[str, random.Random], str | bytes | None]) -> Encoder:
@@ -230,7 +230,12 @@ def lz_string(text: str, rng: random.Random) -> bytes | None:
 
 
 def json_member(text: str, rng: random.Random) -> str:
-    document = {"event": "page_view", "n": rng.randrange(10**6), "data": {"items": ["first", text]}, "ok": True}
+    document = {
+        "event": "page_view",
+        "n": rng.randrange(10**6),
+        "data": {"items": ["first", text]},
+        "ok": True,
+    }
     out = json.dumps(document, ensure_ascii=rng.random() < 0.5)
     return out.replace("/", "\\/") if rng.random() < 0.3 else out
 
@@ -242,7 +247,11 @@ def json_lines(text: str, rng: random.Random) -> str:
 
 def json_within(text: str, rng: random.Random) -> str:
     document = json.dumps({"value": text, "id": 7})
-    return rng.choice(["callback({});", "var state = {};", ")]}}'\n{}", "log: {} done"]).replace("{}", document, 1).replace("}}", "}", 0)
+    return (
+        rng.choice(["callback({});", "var state = {};", ")]}}'\n{}", "log: {} done"])
+        .replace("{}", document, 1)
+        .replace("}}", "}", 0)
+    )
 
 
 def form(data: bytes, rng: random.Random) -> bytes:
@@ -327,7 +336,7 @@ def token(text: str, rng: random.Random) -> str:
         return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
     signature = base64.urlsafe_b64encode(rng.randbytes(32)).decode().rstrip("=")
-    return f'{part(json.dumps({"alg": "HS256", "typ": "JWT"}))}.{part(json.dumps({"sub": text}))}.{signature}'
+    return f"{part(json.dumps({'alg': 'HS256', 'typ': 'JWT'}))}.{part(json.dumps({'sub': text}))}.{signature}"
 
 
 def byte_array(data: bytes, rng: random.Random) -> bytes | None:
@@ -392,7 +401,9 @@ ENCODINGS = (
     Encoding("deflate", deflate, markless=True),
     Encoding("brotli", lambda data, rng: brotli.compress(data), markless=True),
     Encoding("snappy-raw", lambda data, rng: bytes(cramjam.snappy.compress_raw(data)), markless=True),
-    Encoding("lz4-block", lambda data, rng: lz4.block.compress(data, store_size=rng.random() < 0.5), markless=True),
+    Encoding(
+        "lz4-block", lambda data, rng: lz4.block.compress(data, store_size=rng.random() < 0.5), markless=True
+    ),
     Encoding("lz-string", of_text(lz_string), markless=True),
     Encoding("reversed", reverse, markless=True),
     Encoding("rot13", of_text(rot13), markless=True),
@@ -417,7 +428,11 @@ def payload(rng: random.Random) -> tuple[bytes, bytes]:
         [f"https://{token}.example.test/a/b?q=tok-{token}", f"red shoes {token}", f"北京 天气 {token}"]
     )
     body = rng.choice(
-        [json.dumps({"u": value, "t": 1588291200}, ensure_ascii=False), f"u={quote(value)}&t=1588291200", value]
+        [
+            json.dumps({"u": value, "t": 1588291200}, ensure_ascii=False),
+            f"u={quote(value)}&t=1588291200",
+            value,
+        ]
     )
     return value.encode(), body.encode()
 

@@ -42,7 +42,11 @@ class Hex:
         for match in _HEX_RUN.finditer(data):
             start, end = match.span()
             digits = match.group()
-            if len(digits) % 2 or not _one_case(digits) or not _stands_alone(data, start, end):
+            if (
+                len(digits) % 2
+                or digits not in (digits.lower(), digits.upper())
+                or not _stands_alone(data, start, end)
+            ):
                 continue
             decoded = binascii.unhexlify(digits)
             if len(pieces) == _MAX_RUNS:
@@ -59,10 +63,6 @@ class Hex:
         return pieces
 
 
-def _one_case(digits: bytes) -> bool:
-    return digits in (digits.lower(), digits.upper())
-
-
 def _stands_alone(data: bytes, start: int, end: int) -> bool:
     """Whether digits are no part of a word, but for `0x` before them, nor the last group of a UUID."""
     if end < len(data) and data[end] in _ALNUM:
@@ -76,9 +76,8 @@ def _digits(pairs: bytes) -> bytes:
     return pairs.replace(b"\\x", b"").replace(b"0x", b"").translate(None, b" ,:-\n")
 
 
-_BASE32_RUN = re.compile(
-    rb"(?<![A-Za-z0-9+])(?:[A-Z2-7]{12,}+(?:\r?\n[A-Z2-7]{4,}+)*+|[a-z2-7]{12,}+)={0,6}(?![A-Za-z0-9+])"
-)
+_BASE32_RUN = re.compile(rb"(?:[A-Z2-7]{12,}+(?:\r?\n[A-Z2-7]{4,}+)*+|[a-z2-7]{12,}+)={0,6}")
+_BASE32_BESIDE = _ALNUM | frozenset(b"+")
 _BASE32_LENGTHS = {0, 2, 4, 5, 7}
 
 
@@ -93,6 +92,11 @@ class Base32:
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
         for match in _BASE32_RUN.finditer(data):
+            start, end = match.span()
+            if (start and data[start - 1] in _BASE32_BESIDE) or (
+                end < len(data) and data[end] in _BASE32_BESIDE
+            ):
+                continue
             letters = b"".join(match.group().split()).rstrip(b"=")
             if len(letters) % 8 not in _BASE32_LENGTHS:
                 continue
@@ -233,7 +237,8 @@ class Uuencode:
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
-        for match in _UU.finditer(data):
+        match = _UU.search(data)
+        while match and len(pieces) < _MAX_RUNS:
             end = data.find(b"\nend", match.end() - 1)
             end = len(data) if end < 0 else end
             out: list[bytes] = []
@@ -242,6 +247,7 @@ class Uuencode:
                     out.append(binascii.a2b_uu(line))
                 except binascii.Error:
                     break
-            if out and len(pieces) < _MAX_RUNS:
+            if out:
                 pieces.append(Piece("uuencode", b"".join(out), "", match.start(), end - match.start()))
+            match = _UU.search(data, end)
         return pieces

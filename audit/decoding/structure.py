@@ -39,7 +39,7 @@ _MAX_FAILURES = 16
 
 def step(name: str) -> str:
     """One member's name as it stands in a path: plain, or quoted where it holds other characters."""
-    return f".{name}" if _NAME.fullmatch(name) else "[" + msgspec.json.encode(name).decode() + "]"
+    return f".{name}" if _NAME.fullmatch(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
 
 
 class Json:

@@ -95,6 +95,7 @@ _PER_FIELD, _PER_CANDIDATE, _PER_TRIAL = 1_000, 500, 5_000
 _MIN_TEXT = 8
 _OPENING = (b"{", b"[")
 _MOST_TRIALS = 16
+_MOST_GUESSED = 8 << 20  # nobody hides more than this without a mark of what it is
 _MIN_TRIAL = 24
 
 
@@ -240,7 +241,7 @@ def _fitting(candidates: tuple[Candidate, ...], present: frozenset[int]) -> tupl
 def _candidate(field: Field, candidates: tuple[Candidate, ...], purse: Purse, asked: _Asked) -> list[Piece]:
     """The first candidate that leads to something, if any does."""
     data = field.data
-    if not candidates or not asked.candidates:
+    if not candidates or not asked.candidates or len(data) > _MOST_GUESSED:
         return []
     plain = candidates is guesses.DISGUISES or (
         is_clean(data) and data[-1:] not in _OPENING and not may_hide(data)

@@ -80,8 +80,8 @@ TRAPS = [
 def test_repetition_is_no_trap(trap: bytes) -> None:
     # a quadratic step anywhere would make this run for minutes
     for end in (b"", b"x", b"!", b"\xff"):
-        unfold(trap * (300_000 // len(trap)) + end, bounds=Bounds(guessing=1 << 23))
-        may_hide(trap * (300_000 // len(trap)) + end)
+        unfold(trap * (100_000 // len(trap)) + end, bounds=Bounds(guessing=1 << 23))
+        may_hide(trap * (100_000 // len(trap)) + end)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -238,21 +238,12 @@ def test_lz_string_is_the_inverse_of_its_encoder(text: str) -> None:
     assert decompress(bits + "0000", 1 << 20) == text
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=400)
 @given(st.integers(0, 2**32))
 def test_nothing_is_hidden_where_may_hide_says_no(seed: int) -> None:
     chain = chains.chain(1, random.Random(seed))
-    if may_hide(chain.body):
-        return
-    texts = [field for field in unfold(chain.body).fields if chain.value in field.data]
-    assert texts
-    assert chain.value in chain.body or chain.names[0] in (
-        "reversed",
-        "rot13",
-        "ndjson",
-        "json-within",
-        "json",
-    )
+    disguised = chain.names[0] in ("reversed", "rot13")
+    assert may_hide(chain.body) or disguised or chain.value in chain.body.replace(b"+", b" ")
 
 
 def test_a_purse_says_each_bound_once() -> None:

@@ -158,6 +158,10 @@ def search(files: tuple[str, ...], values: tuple[str, ...]) -> None:
     from audit.detection.needles import Needles
     from audit.detection.search import Searcher
 
+    if any(len(value.strip()) < 3 for value in values):
+        raise click.BadParameter(
+            "a value of less than three characters stands everywhere", param_hint="--value"
+        )
     canaries = tuple(Canary(id=value, kind=_kind_of(value), value=value) for value in values)
     searcher = Searcher(Needles(canaries))
     count = 0
@@ -258,6 +262,9 @@ def main() -> NoReturn:
         code = _told("interrupted", 130)
     except KeyboardInterrupt:
         code = _told("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else error.format_message(), file=sys.stderr)
+        code = 2
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "privacy-audit"
         code = _told(f"{error.format_message()} (see '{where} --help')", 2)
@@ -313,9 +320,10 @@ def _audited(
 def _given(values: tuple[str, ...]) -> Iterator[Canary]:
     for number, text in enumerate(values, 1):
         kind, equals, value = text.partition("=")
-        if not equals or not value or kind not in get_args(CanaryKind):
+        if not equals or len(value.strip()) < 3 or kind not in get_args(CanaryKind):
             raise click.BadParameter(
-                f"{text!r} is not KIND=VALUE with KIND one of {', '.join(get_args(CanaryKind))}",
+                f"{text!r} is not KIND=VALUE with KIND one of {', '.join(get_args(CanaryKind))} "
+                "and a VALUE of three characters or more",
                 param_hint="--canary",
             )
         yield Canary(id=f"given-{number}", kind=kind, value=value)  # type: ignore[arg-type]
@@ -376,8 +384,8 @@ def _private(folder: Path) -> None:
 def _summary(audit: Audit) -> None:
     leaks = [f for f in audit.findings if f.expected is None]
     for gap in audit.coverage.gaps:
-        if gap.reason == "unsupported":
-            _say(f"{gap.capture}: not read: {gap.detail}")
+        if gap.reason in ("unsupported", "truncated", "malformed", "limit"):
+            _say(f"{gap.capture}: not read in full: {gap.detail}")
     _say(f"{len(audit.recipients)} recipients, {len(audit.findings)} findings, {len(leaks)} of them leaks")
     for verdict in audit.verdicts:
         _say(f"  {verdict.statement}")

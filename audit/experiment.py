@@ -34,6 +34,8 @@ MAX_DOTS = 16  # in one dotted key: tomllib's time grows with the cube of their 
 CAPTURE_SUFFIXES = (".mitm", ".flow", ".flows", ".har", ".zhar", ".pcap", ".pcapng", ".cap", ".dmp")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 
+TYPED = ("type_and_submit", "type_only", "paste", "search")
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s/?#]+\.?[^\s/?#]*(?:[/?#]\S*)?$")
 _HEAD = "What was done, when, and with which planted values."
 _EXAMPLE_TIME = "2026-11-22T13:46:32.739Z"
 _KEYS = {"phases": "phase", "canaries": "canary", "steps": "step"}  # a list of tables is named in singular
@@ -203,6 +205,7 @@ class _Contradictions:
         self._refuse_bad_intervals()
         self._refuse_bad_canaries()
         self._refuse_ambiguous_values()
+        self._refuse_no_addresses()
         self._refuse_bad_steps()
         for key in ("captures", "keys"):
             self._refuse_bad_paths(key, getattr(self.experiment, key))
@@ -271,9 +274,22 @@ class _Contradictions:
                     "give each canary a value that no other begins with",
                 )
 
+    def _refuse_no_addresses(self) -> None:
+        for n, canary in enumerate(self.experiment.canaries):
+            if canary.kind == "url" and not _ADDRESS.match(canary.value):
+                raise self.bad(
+                    ("canary", n, "value"),
+                    f"{_shown(canary.value)} is no address",
+                    "write it as it is typed, such as https://host.example/path",
+                )
+
     def _refuse_bad_steps(self) -> None:
         for n, step in enumerate(self.experiment.steps):
             if step.canary is None:
+                if step.action in TYPED:
+                    raise self.bad(
+                        ("step", n), f"the step {step.action} names no canary", "say which value was typed"
+                    )
                 continue
             path = ("step", n, "canary")
             canary = self.canaries.get(step.canary)

@@ -111,7 +111,7 @@ def analyze(
         recipients=who,
         findings=tuple(found),
         coverage=seen,
-        verdicts=verdicts(found, experiment, canaries, who, seen),
+        verdicts=verdicts(found, experiment, canaries, who, seen, _limited(scans)),
         limits=(*inference.limits(), *_limits(scans)),
         data_sources=_data_sources(),
     )
@@ -182,6 +182,10 @@ def _data_sources() -> tuple[DataSource, ...]:
     return tuple(
         {source.name: source for source in (*adapters.load().data_sources, *data_sources())}.values()
     )
+
+
+def _limited(scans: Sequence[Scan]) -> int:
+    return len({(hit.capture, hit.transmission) for scan in scans for hit in scan.limits})
 
 
 def _limits(scans: Sequence[Scan]) -> tuple[LimitHit, ...]:

@@ -130,13 +130,20 @@ def _folded(evidence: list[_Evidence]) -> Iterable[_Evidence]:
         yield item if item.code == code else replace(item, code=code)
 
 
-def _chosen_engines(evidence: list[_Evidence]) -> set[tuple[str, str | None]]:
-    """To which domains each search was submitted: by a document navigation that carries it."""
+def _chosen_engines(evidence: list[_Evidence]) -> set[tuple[str, str]]:
+    """To which sites each search was submitted, in the address or in a form."""
     return {
-        (item.sighting.match.canary, identify(item.sent.host, None).registrable_domain)
+        (item.sighting.match.canary, _site(identify(item.sent.host, item.sent.ip)))
         for item in evidence
-        if item.sent.navigation and item.code == "S1" and item.sighting.channel in ("url.query", "url.path")
+        if item.sent.submits
+        and item.code == "S1"
+        and item.sighting.channel in ("url.query", "url.path", "body")
     }
+
+
+def _site(recipient: Recipient) -> str:
+    """What a recipient belongs to: its registrable domain; a host or address without one stands alone."""
+    return recipient.registrable_domain or recipient.host or recipient.ip or ""
 
 
 def _finding(
@@ -144,7 +151,7 @@ def _finding(
     items: list[_Evidence],
     canary: Canary,
     experiment: Experiment,
-    chosen: set[tuple[str, str | None]],
+    chosen: set[tuple[str, str]],
     persistent: Persistent,
     *,
     inferred: bool,
@@ -163,7 +170,7 @@ def _finding(
     explanation = None
     if expected is None:
         explanation = next((adapter.feature for adapter in known if adapter.feature), None)
-    if code == "S2" and recipient.registrable_domain in {domain for _, domain in chosen}:
+    if code == "S2" and _site(recipient) in {site for _, site in chosen}:
         explanation = explanation or "search suggestions of the engine that was chosen"
     return Finding(
         id=_identity(code, host or ip, placing, canary, inferred=inferred),
@@ -197,14 +204,14 @@ def _identity(code: str, recipient: str | None, placing: Placing, canary: Canary
 
 
 def _expected(
-    code: str, canary: Canary, recipient: Recipient, chosen: set[tuple[str, str | None]]
+    code: str, canary: Canary, recipient: Recipient, chosen: set[tuple[str, str]]
 ) -> Expected | None:
     if canary.decoy or code == "S2":
         return None
     if code == "D1":
         return "visited_site"
     if canary.kind == "term":
-        return "chosen_engine" if (canary.id, recipient.registrable_domain) in chosen else None
+        return "chosen_engine" if (canary.id, _site(recipient)) in chosen else None
     if canary.kind in ("url", "title"):
         address = parse_address(canary.value)
         own = identify(address.host, None).registrable_domain if address else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audit.assessment.phases import place
+from audit.detection.needles import MIN_TOKEN
 from audit.records import Canary, Coverage, Experiment, Finding, Mode, RecipientSummary, Trials, Verdict
 
 _MODES: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
@@ -21,8 +22,9 @@ def verdicts(
     canaries: Iterable[Canary],
     recipients: Iterable[RecipientSummary],
     coverage: Coverage,
+    limited: int,
 ) -> tuple[Verdict, ...]:
-    """The verdicts in order of mode and setting."""
+    """The verdicts in order of mode and setting. `limited`: so many transmissions hit a bound."""
     found, canaries, recipients = list(found), list(canaries), list(recipients)
     cases: dict[tuple[Mode, str | None], None] = {(p.mode, p.setting): None for p in experiment.phases}
     cases |= {(f.mode, f.setting): None for f in found}
@@ -30,7 +32,7 @@ def verdicts(
     if not cases:
         cases[("unknown", None)] = None
     return tuple(
-        _verdict(mode, setting, found, experiment, canaries, observed, coverage)
+        _verdict(mode, setting, found, experiment, canaries, observed, coverage, limited)
         for mode, setting in sorted(cases, key=lambda case: (_MODES.index(case[0]), case[1] or ""))
     )
 
@@ -43,6 +45,7 @@ def _verdict(
     canaries: list[Canary],
     observed: set[str],
     coverage: Coverage,
+    limited: int,
 ) -> Verdict:
     here = [f for f in found if (f.mode, f.setting) == (mode, setting)]
     leaks = [f for f in here if f.expected is None]
@@ -54,7 +57,13 @@ def _verdict(
     }
     trials = Trials(n=len(leaking & {p.id for p in phases}), of=len(phases))
     name = _NAMES[mode] + (f" ({setting})" if setting and setting != "default" else "")
-    looked_for = [c for c in canaries if not c.decoy and (not phases or c.phase in {p.id for p in phases})]
+    looked_for = [
+        c
+        for c in canaries
+        if not c.decoy
+        and len(c.value.strip()) >= MIN_TOKEN
+        and (not phases or c.phase in {p.id for p in phases})
+    ]
     if leaks:
         recipients = len({(f.recipient.host, f.recipient.ip) for f in leaks})
         who = "one recipient" if recipients == 1 else f"{recipients} recipients"
@@ -63,7 +72,11 @@ def _verdict(
         statement = f"In {name} {what} to {who} {'was' if len(leaks) == 1 else 'were'} found."
     elif looked_for and mode in observed:
         answer = "no_leak_seen"
-        statement = f"In {name} none of the {len(looked_for)} values looked for was seen to leak."
+        statement = (
+            f"In {name} the value looked for was not seen to leak."
+            if len(looked_for) == 1
+            else f"In {name} none of the {len(looked_for)} values looked for was seen to leak."
+        )
     else:
         answer = "unknown"
         statement = f"In {name} nothing can be said: " + (
@@ -73,6 +86,9 @@ def _verdict(
     if unseen:
         flows = "One flow" if unseen == 1 else f"{unseen} flows"
         statement += f" {flows} could not be read: what was carried is unknown."
+    if limited:
+        what = "One transmission was" if limited == 1 else f"{limited} transmissions were"
+        statement += f" {what} not looked at in full, because a bound was hit."
     return Verdict(
         mode=mode, setting=setting, answer=answer, statement=statement,  # type: ignore[arg-type]
         findings=tuple(f.id for f in leaks), trials=trials,

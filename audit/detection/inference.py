@@ -43,12 +43,30 @@ class Inference:
             return
         address = f"{record.scheme}://{record.authority}{record.path}"
         referrer = headers_of(record).get(b"referer", b"").decode("utf-8", "replace")
-        if is_navigation(record):
+        search = self._submitted(record)
+        if search:
+            self._keep("term", search)
+        elif is_navigation(record):
             self._visited(record.host, record.path, address)
         elif referrer and _site(referrer) != _site(address):
             # what a page of another site embeds is no visit, though it may look like one as a referrer
             self._framed.add(address)
         self._referred(referrer)
+
+    def _submitted(self, request: Http) -> str | None:
+        """The search that a request to an engine's results page submits, if a page answers it."""
+        target = request.path
+        if request.method == "POST" and request.body:
+            target += ("&" if "?" in target else "?") + request.body[:4096].decode("latin-1")
+        search = self._engines.results_page(request.host or "", target)
+        if not search:
+            return None
+        headers, answer = headers_of(request), dict(request.response_headers)
+        page = any(
+            v.lower().startswith(b"text/html") for k, v in answer.items() if k.lower() == b"content-type"
+        )
+        document = headers.get(b"sec-fetch-dest", b"document") == b"document"
+        return search.term if document and (page or is_navigation(request)) else None
 
     def _visited(self, host: str, target: str, address: str) -> None:
         search = self._engines.results_page(host, target)

@@ -37,7 +37,7 @@ _ROT13 = bytes.maketrans(
 )
 # a full table is twice as fast while it fits the processor's cache, and slower beyond
 _DFA_LIMIT = 2_000
-_MIN_TOKEN = 3
+MIN_TOKEN = 3
 _NEAR = 16
 # from the most to the least specific
 SPECIFIC: tuple[Granularity, ...] = (
@@ -312,7 +312,7 @@ def _text_forms(value: str) -> set[bytes]:
                 forms.add(cased.encode().lower())
         if not text.isascii():
             forms.add(quote(text).lower().encode())
-    return {form for form in forms if len(form) >= _MIN_TOKEN}
+    return {form for form in forms if len(form) >= MIN_TOKEN}
 
 
 def _identifier_forms(value: str) -> set[bytes]:
@@ -324,7 +324,7 @@ def _identifier_forms(value: str) -> set[bytes]:
     if re.fullmatch(r"[0-9a-fA-F]{32}", bare):
         low = bare.lower()
         forms.add("-".join((low[:8], low[8:12], low[12:16], low[16:20], low[20:])))
-    return {form.encode() for form in forms if len(form) >= _MIN_TOKEN}
+    return {form.encode() for form in forms if len(form) >= MIN_TOKEN}
 
 
 def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:

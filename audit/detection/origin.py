@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from audit.adapters import search_engines
 from audit.recipients.suffixes import registrable_domain
 from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
 
@@ -52,6 +53,22 @@ def is_navigation(request: Http) -> bool:
     answer = {name.lower(): value for name, value in request.response_headers}
     html = answer.get(b"content-type", b"").lower().startswith((b"text/html", b"application/xhtml"))
     return html or request.status in (301, 302, 303, 307, 308)
+
+
+def is_submission(request: Http) -> bool:
+    """Whether a person submits something with this request: it loads a document from an engine's results
+    page (by GET or POST), or a document that no other site's page asked for."""
+    headers = headers_of(request)
+    document = headers.get(b"sec-fetch-dest") == b"document" or is_navigation(request)
+    if not document:
+        return False
+    target = request.path
+    if request.method == "POST" and request.body:
+        target += ("&" if "?" in target else "?") + request.body[:4096].decode("latin-1")
+    if search_engines().results_page(request.host or "", target):
+        return True
+    asked = headers.get(b"sec-fetch-site", b"none" if b"referer" not in headers else b"same-site")
+    return request.method == "GET" and asked in (b"none", b"same-origin", b"same-site")
 
 
 def _same_site(referrer: bytes, authority: str) -> bool:

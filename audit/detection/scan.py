@@ -15,7 +15,7 @@ from msgspec import structs
 from audit.adapters import load, search_engines
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
-from audit.detection.origin import Connections, Sender, is_navigation, sender
+from audit.detection.origin import Connections, Sender, is_submission, sender
 from audit.detection.roles import Told, event_time, roles
 from audit.detection.search import Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
@@ -43,7 +43,8 @@ SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
 @dataclass(frozen=True)
 class Sent:
     """The facts about one transmission that assessment needs. `request` names it for people, without
-    its query. `suggests` is true at a search engine's suggestion endpoint. `adapters` are the ids of
+    its query. `suggests` is true at a search engine's suggestion endpoint, `submits` where a search is
+    submitted: a navigation to an engine's results page, or one that a person began. `adapters` are the ids of
     those that know the endpoint."""
 
     id: str
@@ -55,7 +56,7 @@ class Sent:
     host: str | None
     ip: str | None
     request: str
-    navigation: bool
+    submits: bool
     suggests: bool
     sender: Sender
     adapters: tuple[str, ...]
@@ -228,10 +229,10 @@ class Scanner:
 
     def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
         request = ""
-        navigation = suggests = False
+        submits = suggests = False
         if isinstance(record, Http):
             request = f"{record.method} {record.scheme}://{record.authority}{record.path.partition('?')[0]}"
-            navigation = is_navigation(record)
+            submits = is_submission(record)
             suggests = self._engines.suggestion(record.host or "", record.path) is not None
         elif isinstance(record, WebSocketMessage):
             request = f"WebSocket {record.url.partition('?')[0]}"
@@ -243,7 +244,7 @@ class Scanner:
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
             record.id, record.capture, record.flow, str(record.__struct_config__.tag), record.time, self._order,
-            record.host, record.dst, request, navigation, suggests, sender(record), adapters,
+            record.host, record.dst, request, submits, suggests, sender(record), adapters,
         )  # fmt: skip
 
 

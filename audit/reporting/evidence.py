@@ -18,6 +18,8 @@ from audit.reporting.wording import words
 
 FIRST, LAST = 5, 2
 STAGES = 50
+# how detection names transmissions that have no address: nothing of theirs came off the wire
+_OWN_WORDS = ("DNS query (", "TLS ClientHello", "TCP message to port ", "UDP message to port ")
 _HOW = {
     "canary": "mode known from the planted value",
     "event_time": "mode known from the event's own clock",
@@ -167,7 +169,11 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
         layers=occurrence.layers,
         form=occurrence.form,
         granularity=occurrence.granularity,
-        request=masker.excerpt(occurrence.request, finding.canary, finding.inferred, typed=typed),
+        request=(
+            (Piece(text=occurrence.request),)
+            if occurrence.request.startswith(_OWN_WORDS)
+            else masker.excerpt(occurrence.request, finding.canary, finding.inferred, typed=typed)
+        ),
         excerpt=masker.excerpt(occurrence.excerpt, finding.canary, finding.inferred, typed=typed),
         command=command(occurrence),
     )

@@ -106,6 +106,11 @@ def _transmissions(
     dport = port or values.default_port(scheme)
     version = values.http_version(loose_text(request.http_version) or loose_text(response.http_version))
     body, size = body_of(request, headers)
+    media = (
+        loose_text((request.post_data or {}).get("mimeType")) if isinstance(request.post_data, dict) else None
+    )
+    if media and not any(name.lower() == b"content-type" for name, _ in headers):
+        headers += ((b"content-type", media.encode("latin-1", "replace")),)
     answer = size_of(response.body_size)
     answer_headers = headers_of(response.headers)
     started = _started(entry.started)

@@ -97,4 +97,4 @@ def test_the_compressed_body_is_opened_as_declared() -> None:
 
 def test_a_bound_is_told() -> None:
     result = SEARCHER.search(channels(request(method="POST", body=gzip.compress(bytes(1 << 28)))))
-    assert [limit.bound for limit in result.limits] == ["bytes"]
+    assert "bytes" in [limit.bound for limit in result.limits]

@@ -96,6 +96,8 @@ def analyze(
         report_file = findings_file.write_private(where / "report.html", html.render(audit).encode())
     _summary(audit)
     click.echo(report_file)
+    if any(gap.detail == pipeline.INTERRUPTED for gap in audit.coverage.gaps):
+        raise KeyboardInterrupt
     leaks = [f for f in audit.findings if f.expected is None]
     if fail_on and any(_SEVERITIES.index(f.severity) <= _SEVERITIES.index(fail_on) for f in leaks):
         raise SystemExit(1)

@@ -31,6 +31,7 @@ from audit.records import Audit, Canary, CaptureSummary, DataSource, Experiment,
 from audit.sources import BadCapture, Wanted, capture_format, read
 
 SCHEMA = 1
+INTERRUPTED = "interrupted: the rest was not read"
 _MAX_LIMITS = 1_000
 _CONTENT = frozenset({"http", "websocket", "message"})
 
@@ -50,6 +51,7 @@ class _Scanned:
     summary: CaptureSummary
     scan: Scan
     refused: BadCapture | None = None
+    interrupted: bool = False
 
 
 def analyze(
@@ -79,8 +81,11 @@ def analyze(
         ):
             progress(f"read {capture.name}")
             scanned.append(result)
+            if result.interrupted:
+                scanned += [_unread(left) for left in captures[len(scanned) :]]
+                break
         hit = frozenset(key for result in scanned for key in result.scan.hit_recipients())
-        if hit:
+        if hit and not any(result.interrupted for result in scanned):
             progress("looking for identifiers beside what was found")
             companions = merged(
                 pool.map(partial(_accompany, recipients=hit, experiment=experiment), captures)
@@ -143,6 +148,7 @@ def _infer(captures: Sequence[Capture]) -> Inference:
 def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment) -> _Scanned:
     scanner = Scanner(capture.name, Needles(canaries), experiment)
     refused = None
+    interrupted = False
     known = "unknown"
     try:
         known = capture_format(capture.path)
@@ -153,10 +159,21 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment
         scanner.add(
             Gap(capture=capture.name, reason="unsupported", offset=refusal.offset, detail=refusal.problem)
         )
+    except KeyboardInterrupt:
+        # what was found so far is worth keeping; that there was more is told
+        interrupted = True
+        scanner.add(Gap(capture=capture.name, reason="limit", detail=INTERRUPTED))
     scan = scanner.finished()
     counts = dict(sorted(scan.records.items()))
     summary = CaptureSummary(name=capture.name, format=known, sha256=_sha256(capture.path), records=counts)
-    return _Scanned(summary, scan, refused)
+    return _Scanned(summary, scan, refused, interrupted)
+
+
+def _unread(capture: Capture) -> _Scanned:
+    scan = Scan(capture.name)
+    scan.gaps.append(Gap(capture=capture.name, reason="limit", detail=INTERRUPTED))
+    summary = CaptureSummary(name=capture.name, format="unknown", sha256=_sha256(capture.path), records={})
+    return _Scanned(summary, scan)
 
 
 def _accompany(capture: Capture, recipients: frozenset[Key], experiment: Experiment) -> Companions:

@@ -6,22 +6,25 @@ import base64
 import gzip
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.test_pipeline import har_entry, write_har
 
+ROOT = Path(__file__).resolve().parents[1]
 TERM = "marble otter h4q2"
 
 
 def run(*arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "audit", *arguments], input=stdin, capture_output=True, timeout=120, cwd=cwd, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
@@ -162,3 +165,25 @@ def test_every_command_explains_itself() -> None:
         assert done.returncode == 0
         assert b"Example" in done.stdout
     assert b"_privacy_audit" in run("completion", "bash").stdout
+
+
+def test_what_was_computed_before_an_interrupt_is_kept(tmp_path: Path) -> None:
+    entries = [
+        har_entry(
+            "POST", "https://t.example/v1", "2026-11-22T10:00:00Z", body=json.dumps({"q": TERM, "n": n})
+        )
+        for n in range(60_000)
+    ]
+    path = write_har(tmp_path / "long.har", entries)
+    out = tmp_path / "result"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audit", "analyze", str(path), "--canary", f"term={TERM}", "-o", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    content = json.loads((out / "findings.json").read_text())
+    assert content["coverage"]["gaps"][0]["detail"].startswith("interrupted")
+    assert 0 < len(content["findings"][0]["occurrences"]) < 60_000

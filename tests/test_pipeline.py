@@ -9,7 +9,7 @@ import pytest
 
 from audit import pipeline
 from audit.experiment import capture_paths, load
-from audit.records import Audit, Experiment, Finding
+from audit.records import Audit, Canary, Experiment, Finding
 from audit.reporting import findings as findings_file
 from audit.reporting import html
 
@@ -178,3 +178,37 @@ def test_any_number_of_jobs_gives_the_same(tmp_path: Path) -> None:
     two = json.loads(findings_file.encode(pipeline.analyze(captures, Experiment(), jobs=2)))
     del one["run"], two["run"]
     assert one == two
+
+
+def expected_of(path: Path, entries: list[dict[str, object]]) -> dict[str | None, str | None]:
+    canary = Canary(id="t", kind="term", value="marble otter h4q2")
+    audit = pipeline.analyze(
+        [pipeline.Capture(write_har(path, entries), path.name)], Experiment(canaries=(canary,))
+    )
+    return {f.recipient.host or f.recipient.ip: f.expected for f in audit.findings}
+
+
+def test_only_a_submission_makes_an_engine_the_chosen_one(tmp_path: Path) -> None:
+    query = "q=marble+otter+h4q2"
+    person = {"sec_fetch_dest": "document", "sec_fetch_site": "none"}
+    redirect = {"sec_fetch_dest": "document", "sec_fetch_site": "cross-site"}
+    found = expected_of(tmp_path / "a.har", [
+        har_entry("GET", f"https://duckduckgo.com/?{query}", "2026-11-22T10:00:00Z", **person),
+        har_entry("GET", f"https://r.adnet.example/click?{query}", "2026-11-22T10:00:01Z", **redirect),
+        har_entry("GET", f"http://10.0.0.9/?{query}", "2026-11-22T10:00:02Z", **person),
+        har_entry("GET", f"http://203.0.113.5/p.gif?{query}", "2026-11-22T10:00:03Z", sec_fetch_dest="image"),
+    ])  # fmt: skip
+    assert found == {
+        "duckduckgo.com": "chosen_engine",
+        "r.adnet.example": None,
+        "10.0.0.9": "chosen_engine",
+        "203.0.113.5": None,
+    }
+
+
+def test_a_search_submitted_by_post_is_expected_at_its_engine(tmp_path: Path) -> None:
+    entry = har_entry(
+        "POST", "https://html.duckduckgo.com/html/", "2026-11-22T10:00:00Z", body="q=marble+otter+h4q2",
+        sec_fetch_dest="document", sec_fetch_site="same-origin", content_type="application/x-www-form-urlencoded",
+    )  # fmt: skip
+    assert expected_of(tmp_path / "a.har", [entry]) == {"html.duckduckgo.com": "chosen_engine"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,20 @@ def schema() -> dict[str, Any]:
     described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "findings.json of device-privacy-audit",
-        **msgspec.json.schema(Audit),
+        **_told_evenly(msgspec.json.schema(Audit)),
     }
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(described, order="deterministic"))
     return plain
+
+
+def _told_evenly(node: Any) -> Any:
+    """The same schema with its descriptions unindented: newer versions of Python do that by themselves."""
+    if isinstance(node, dict):
+        return {
+            key: cleandoc(value) if key == "description" and isinstance(value, str) else _told_evenly(value)
+            for key, value in node.items()
+        }
+    return [_told_evenly(item) for item in node] if isinstance(node, list) else node
 
 
 def severity_rank(severity: str) -> int:

@@ -1,0 +1,65 @@
+"""What commands are pointed at: files, standard input, experiment folders, and folders for results."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.cli.terminal import Refused
+from audit.experiment import capture_paths, load
+from audit.records import Experiment
+from audit.reporting import findings as findings_file
+
+if TYPE_CHECKING:
+    from audit.pipeline import Capture
+
+
+@contextmanager
+def path_of(name: str) -> Iterator[Path]:
+    """A file's path; of stdin, that of a private copy that lives as long as the context."""
+    if name != "-":
+        yield Path(name)
+        return
+    with tempfile.NamedTemporaryFile(prefix="privacy-audit-") as copy:
+        while chunk := sys.stdin.buffer.read(1 << 20):
+            copy.write(chunk)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def audited(
+    targets: tuple[str, ...], experiment_file: Path | None, stack: ExitStack
+) -> tuple[Path | None, Experiment, list[Capture]]:
+    """The experiment folder (if that is what was given), the experiment and its captures."""
+    from audit.pipeline import Capture
+
+    if len(targets) == 1 and Path(targets[0]).is_dir():
+        folder = Path(targets[0])
+        experiment = load(experiment_file or folder)
+        paths = capture_paths(folder, experiment)
+        if not paths:
+            raise Refused(
+                f"{folder}: no captures in this experiment; record some or name them in experiment.toml"
+            )
+        return folder, experiment, [Capture(p, str(p.relative_to(folder))) for p in paths]
+    experiment = load(experiment_file) if experiment_file else Experiment()
+    names = [Path(target).name for target in targets]
+    captures = []
+    for target, name in zip(targets, names, strict=True):
+        path = stack.enter_context(path_of(target))
+        if path.is_dir():
+            raise Refused(f"{target}: is a folder; give one experiment folder alone, or captures")
+        captures.append(Capture(path, name if names.count(name) == 1 else target))
+    return None, experiment, captures
+
+
+def private(folder: Path) -> None:
+    """Makes the folder, or makes sure that results in it are nobody else's to read."""
+    ours = not folder.exists() or not any(folder.iterdir()) or (folder / findings_file.NAME).exists()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if ours or (folder / "experiment.toml").exists():
+        folder.chmod(0o700)

@@ -25,12 +25,13 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # Four letters that stand for three printable ASCII bytes, at least four times: text, at any alignment.
 _TEXT = re.compile(rb"(?:[I-Za-f][C-HS-Xi-ny-z0-3](?:[AEIMQUYcgkosw048][g-z0-9+/_-]|[BFJNRVZdhlptx159].)){4}")
 # gzip, zstd, zlib in its three usual levels, JSON objects, at the alignment where they begin
-_HEAD = re.compile(rb"H4sI|KLUv[/_]|eJ[wyxzyv0-9x-z]|eAE|eNp|eyJ|W3si|aHR0c")
+_HEAD = re.compile(rb"H4sI|[BRhx][+-]LCA|fiwg|KLUv[/_]|eJ[wyxzyv0-9x-z]|eAE|eNp|eyJ|W3si|aHR0c")
 _PHRASE = rb"(?:(?:[A-Z]?[a-z]{2,}+)++|[A-Z]{2,}+|[a-zA-Z]|[0-9]{1,4}+)"
 _WORDS = re.compile(_PHRASE + rb"(?:[-_/]+" + _PHRASE + rb")*+")
 _SURE_HEADS = (b"H4sI", b"KLUv/", b"KLUv_", b"eyJ", b"W3si", b"aHR0c")
 _MAX_RUNS = 4096
 _MIN_WHOLE, _MIN_INSIDE = 16, 24
+_LEADS = 6
 
 
 def unbase64(run: bytes) -> bytes | None:
@@ -50,6 +51,11 @@ def hidden_text(run: bytes) -> bool:
     """Whether a run of base64 letters holds printable text at some alignment. Wrong by chance once in
     a hundred thousand letters."""
     return _TEXT.search(run) is not None
+
+
+def known_head(run: bytes) -> bool:
+    """Whether a known header begins somewhere in a run of base64 letters."""
+    return _HEAD.search(run) is not None
 
 
 def mixed(run: bytes) -> bool:
@@ -106,7 +112,16 @@ def _run(run: bytes, start: int) -> list[Piece]:
         found = list(_parts(run, start))
     if decoded and whole:
         found.insert(0, Piece(_named(run), decoded, "", start, len(run)))
+    if not found or (whole and len(found) == 1):
+        found += _alignments(run, start)
     return found
+
+
+def _alignments(run: bytes, start: int) -> Iterator[Piece]:
+    """A run glued to letters before it may begin at any of its letters: a guess for each alignment."""
+    if len(run) >= _MIN_INSIDE and mixed(run):
+        for at in range(1, 4):
+            yield Piece(_named(run), _aligned(run, at), "", start + at, len(run) - at, guess=True)
 
 
 def _parts(run: bytes, start: int) -> Iterator[Piece]:
@@ -118,24 +133,26 @@ def _parts(run: bytes, start: int) -> Iterator[Piece]:
 
 
 def _inside(run: bytes, start: int, *, aligned: bool = False) -> Iterator[Piece]:
-    """What begins within the run: a known header; or text, at whatever alignment, with what stands before
-    it at that alignment if that is text too. `aligned`: the run is told as a whole already, so what is
-    aligned with it is told there."""
-    match = _HEAD.search(run) or _TEXT.search(run)
+    """What begins within the run: a known header; or text, told with whatever stands before it at its
+    alignment. `aligned`: the run is told as a whole already, so what is aligned with it is told there."""
+    match = _HEAD.search(run)
+    if match and match.group() not in _SURE_HEADS and not inflates(_aligned(run, match.start())):
+        match = None
+    match = match or _TEXT.search(run)
     if not match:
         return
     at = match.start()
     if aligned and at % 4 == 0:
         return
-    decoded = _aligned(run, at)
     if match.re is _TEXT:
-        whole = _aligned(run, at % 4)
-        if is_clean(whole):
-            at, decoded = at % 4, whole
-    elif match.group() not in _SURE_HEADS and not inflates(decoded):
-        return
+        at %= 4
+    decoded = _aligned(run, at)
     if len(decoded) >= 6:
         yield Piece(_named(run[at:]), decoded, "", start + at, len(run) - at)
+        if match.re is _TEXT and is_clean(decoded):
+            # the letters that it is glued to may have become text too
+            for lead in range(1, min(_LEADS, len(decoded) - 6) + 1):
+                yield Piece(_named(run[at:]), decoded[lead:], "", start + at, len(run) - at, guess=True)
 
 
 def _aligned(run: bytes, at: int) -> bytes:

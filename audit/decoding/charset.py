@@ -26,7 +26,7 @@ _DECLARED = {
 # ASCII, Latin, Greek, Cyrillic, Hebrew, Arabic, Indic to Thai, punctuation and symbols, kana, Hangul,
 # unified ideographs, full-width forms, and (as surrogate pairs are one character here) emoji
 _READABLE = re.compile(
-    "[\t\n\r -~\xa0-\u024f\u0370-\u06ff\u0900-\u0e5b\u2010-\u203a\u20ac\u2190-\u21ff\u3000-\u30ff"
+    "[\t\n\r -~\xa0-\u024f\u0300-\u036f\u0370-\u06ff\u0900-\u0e5b\u2010-\u203a\u20ac\u2190-\u21ff\u3000-\u30ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uffee\U0001f300-\U0001faff]+"
 )
 _ASCII = re.compile(r"[ -~]")

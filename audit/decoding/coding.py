@@ -10,7 +10,7 @@ not hold, so that most codings are never asked.
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from audit.records import LimitHit
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
     `path` is where it lies in a structure ("" for a plain recoding), `offset` where its encoded form
     starts in the data it came from (None where the decoder does not tell), `length` how long that
     form is, `hint` what is known about its content (a media type, or a name of this package such as
-    `form-value`).
+    `form-value`). `guess`: one of several readings, kept only if it leads to something.
     """
 
     layer: str
@@ -31,36 +31,56 @@ class Piece(NamedTuple):
     offset: int | None = 0
     length: int | None = None
     hint: str = ""
+    guess: bool = False
+
+
+class Sought(Protocol):
+    """What is looked for. Decoding needs to know it only to be quick, and sure of what it guessed."""
+
+    def contains(self, data: bytes) -> bool:
+        """Whether something looked for stands in the data as it is."""
+
+    def traced(self, data: bytes) -> bool:
+        """Whether something looked for shows in the data as it is, reversed, rotated, or begun."""
+
+    def keys(self, data: bytes) -> tuple[int, ...]:
+        """The single bytes under which, XORed over the data, something looked for stands in it."""
 
 
 @dataclass(frozen=True)
 class Bounds:
     """What one transmission may cost. `work` is counted in bytes looked at (a slow decoder counts a byte
     several times), not in seconds, so that the same input gives the same result on every machine.
-    `guessing` is the part of the work that may go into candidates, which nothing marks."""
+    `guessing` is how much work may go into readings that nothing marks."""
 
     depth: int = 16
-    fields: int = 50_000
+    fields: int = 200_000
     expansion: int = 1_000
     bytes: int = 64 << 20
     work: int = 512 << 20
-    guessing: int = 192 << 20
+    guessing: int = 96 << 20
     nesting: int = 512
+
+    def of_guesses(self) -> Bounds:
+        """What all guesses about one transmission may cost together."""
+        return replace(self, fields=20_000, bytes=48 << 20, work=self.guessing)
 
 
 @dataclass
 class Purse:
-    """What is left of the bounds while one tree is being unfolded, and which bounds were hit."""
+    """What is left of the bounds while one tree is being unfolded, and which bounds were hit. `coded_only`:
+    of a document, only the values are wanted in which something may be encoded."""
 
     bounds: Bounds
     bytes: int
     work: int
-    guessing: int
+    fields: int
     hits: list[LimitHit] = field(default_factory=list)
+    coded_only: bool = False
 
     @classmethod
     def filled(cls, bounds: Bounds) -> Purse:
-        return cls(bounds, bounds.bytes, bounds.work, bounds.guessing)
+        return cls(bounds, bounds.bytes, bounds.work, bounds.fields)
 
     def allowance(self, size: int) -> int:
         """How many bytes data of that size may expand to."""
@@ -74,13 +94,15 @@ class Purse:
         self.note("time", f"more than {self.bounds.work} bytes of decoding work")
         return False
 
-    def guess(self, amount: int) -> bool:
-        """Takes `amount` of the work set aside for guessing; False when there is not that much left."""
-        if amount <= self.guessing:
-            self.guessing -= amount
-            return True
-        self.note("time", f"more than {self.bounds.guessing} bytes of work on what nothing marks")
-        return False
+    def take(self, size: int) -> bool:
+        """Takes the room of one more value of `size` bytes; False when there is not that much left."""
+        self.fields -= 1
+        self.bytes -= size
+        if self.fields < 0:
+            self.note("fields", f"more than {self.bounds.fields} values")
+        elif self.bytes < 0:
+            self.note("bytes", f"more than {self.bounds.bytes} decoded bytes")
+        return self.fields >= 0 and self.bytes >= 0
 
     def note(self, bound: str, detail: str) -> None:
         """Remembers that a bound was hit; the same one is said once."""
@@ -109,10 +131,14 @@ class Coding(Protocol):
 
 
 class Candidate(Coding, Protocol):
-    """A coding that nothing marks. `chancy`: it turns text into what may look like text by chance."""
+    """A coding that nothing marks. `chancy`: it turns text into what may look like text by chance.
+    `markless`: one of those of which no two are looked for on top of each other."""
 
     @property
     def chancy(self) -> bool: ...
+
+    @property
+    def markless(self) -> bool: ...
 
 
 # --- kinds of bytes: each is named by one byte that stands for it --------------------------------

@@ -29,16 +29,18 @@ _BROTLI_STEP = 16
 _SNAPPY_CHUNK = 1 << 16
 _TRIAL = 1 << 20
 _PEEK = 512
+_LEAST = 12
 _MOST = 8 << 20  # nobody hides more than this without saying what it is
 
 
 class Run(NamedTuple):
     """What one decompression gave: `cut` when the limit stopped it, `whole` when the stream ended by
-    itself with the last byte of the input."""
+    itself with the last byte of the input, `ended` when it ended by itself anywhere."""
 
     data: bytes
     cut: bool
     whole: bool
+    ended: bool = False
 
 
 _Runner = Callable[[bytes, int], Run]
@@ -60,7 +62,7 @@ def _inflate(wbits: int, another: Callable[[bytes], bool]) -> _Runner:
                     # members may follow one another (RFC 1952, 2.2)
                     rest = engine.unused_data
                     if not another(rest):
-                        return Run(b"".join(out), False, not rest)
+                        return Run(b"".join(out), False, not rest, True)
                     engine = zlib.decompressobj(wbits)
                 elif not piece and not rest:
                     break
@@ -183,16 +185,17 @@ class Engine:
         self.name = name
         self._run = run
 
-    def open(self, data: bytes, purse: Purse, *, sure: bool) -> list[Piece]:
-        """The decompressed data: all of it or, if `sure` that this is the coding, what can be had."""
+    def open(self, data: bytes, purse: Purse, *, sure: bool, more: bool = False) -> list[Piece]:
+        """The decompressed data: all of it or, if `sure` that this is the coding, what can be had. `more`: other
+        bytes may follow."""
         limit = purse.allowance(len(data))
         if limit == 0:
             purse.note("bytes", f"more than {purse.bounds.bytes} decoded bytes")
             return []
         if not purse.charge(len(data)):
             return []
-        out, cut, whole = self._run(data, limit)
-        if not out or not (sure or whole or cut):
+        out, cut, whole, ended = self._run(data, limit)
+        if not out or not (sure or whole or cut or (more and ended)):
             return []
         purse.charge(len(out))
         if cut:
@@ -266,38 +269,100 @@ class Declared:
         return engine.open(data, purse, sure=True) if engine else []
 
 
+def _may_inflate(data: bytes) -> bool:
+    """Whether a first block can begin like this (RFC 1951, 3.2.3 to 3.2.7)."""
+    kind = data[0] >> 1 & 3
+    if kind == 0:
+        return data[1] ^ data[3] == 255 and data[2] ^ data[4] == 255
+    return kind == 1 or (kind == 2 and data[0] >> 3 <= 29 and data[1] & 31 <= 29)
+
+
+def _may_unbrotli(data: bytes) -> bool:
+    try:
+        brotli.Decompressor().process(data[:_BROTLI_STEP])
+    except brotli.error:
+        return False
+    return True
+
+
+def _may_unsnap(data: bytes) -> bool:
+    """Whether the length stated is one that so many bytes can stand for, and the first element is a literal:
+    there is nothing yet to copy from."""
+    size = shift = at = 0
+    while True:
+        byte = data[at]
+        size |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            break
+        if at == 5:
+            return False
+    return data[at] & 3 == 0 and len(data) - 16 <= size <= len(data) * 32 + 64
+
+
+def _may_unlz4(data: bytes) -> bool:
+    return _lz4_begins(data) or (0 < int.from_bytes(data[:4], "little") <= len(data) * 255 and _lz4_begins(data[4:]))
+
+
+def _lz4_begins(block: bytes) -> bool:
+    """Whether the first sequence's offset leads back into its own literals: there is nothing before them."""
+    at, literals = 1, block[0] >> 4
+    if literals == 15:
+        while at < len(block):
+            literals += block[at]
+            at += 1
+            if block[at - 1] != 255:
+                break
+    at += literals
+    return at == len(block) or 0 < int.from_bytes(block[at : at + 2], "little") <= literals
+
+
 class Headerless:
     """A compression without a header, tried on bytes that nothing else opened. It must end with the last
     byte; whether what it gives means anything is for `unfold` to judge."""
 
     covers = True
     chancy = False
+    markless = True
     needs = (BINARY,)
     bars = b""
 
-    def __init__(self, name: str, run: _Runner) -> None:
+    def __init__(self, name: str, may: Callable[[bytes], bool], run: _Runner) -> None:
         self.name = name
+        self._may = may
         self._run = run
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if not 8 <= len(data) <= _MOST or not purse.charge(len(data) * 2):
+        if not _LEAST <= len(data) <= _MOST or not purse.charge(len(data) * 2) or not self._may(data):
             return []
         limit = purse.allowance(len(data))
-        out, cut, whole = self._run(data, min(limit, _TRIAL))
+        out, cut, whole, _ = self._run(data, min(limit, _TRIAL))
         if cut and limit > _TRIAL and is_clean(out[:_READ]) and purse.charge(_TRIAL):
-            out, cut, whole = self._run(data, limit)
+            out, cut, whole, _ = self._run(data, limit)
         if not out or not (whole or cut):
             return []
         purse.charge(len(out))
         return [Piece(self.name, out, "", 0, len(data))]
 
+    def begun(self, data: bytes, tails: int, purse: Purse) -> list[Piece]:
+        """The same where up to so many bytes may follow that are no part of it."""
+        if not self._may(data) or not purse.charge(len(data) * 2):
+            return []
+        for tail in range(tails + 1):
+            part = data[: len(data) - tail]
+            out, _, whole, _ = self._run(part, min(purse.allowance(len(data)), _TRIAL))
+            if whole and out:
+                return [Piece(self.name, out, "", 0, len(part))]
+        return []
+
 
 RAW = (
-    Headerless("brotli", _unbrotli),
-    Headerless("deflate", _inflate(-15, _never)),
-    Headerless("snappy", _unsnap),
-    Headerless("lz4", _unlz4_block),
+    Headerless("brotli", _may_unbrotli, _unbrotli),
+    Headerless("deflate", _may_inflate, _inflate(-15, _never)),
+    Headerless("snappy", _may_unsnap, _unsnap),
+    Headerless("lz4", _may_unlz4, _unlz4_block),
 )
+
 
 _INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|x[\x01\x5e\x9c\xda]")
 _MAX_INNER = 64
@@ -322,7 +387,7 @@ class Inner:
             engine = _BY_HEAD.get(match.group(), _ZLIB)
             if engine is _ZLIB and not _ZLIB.begins(data[at : at + _PEEK]):
                 continue
-            for piece in engine.open(data[at:], purse, sure=engine is not _ZLIB):
+            for piece in engine.open(data[at:], purse, sure=engine is not _ZLIB, more=True):
                 if len(piece.data) >= 4:
                     pieces.append(piece._replace(offset=at, length=len(data) - at))
         return pieces

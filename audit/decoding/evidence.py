@@ -20,6 +20,7 @@ _MARK = re.compile(
     rb"&(?:quot|amp|lt|gt|#\d{1,6});"
 )
 _ADDRESS = re.compile(rb"https?:|www\.|\.(?:com|net|org|html?|php)\b|%2F|%3A")
+_OTHERS = bytes(byte for byte in range(128) if not chr(byte).isalnum() and byte != 32)
 _LOOK = 1 << 16
 _PEEK = 1024
 
@@ -48,6 +49,11 @@ def is_clean(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def reads(data: bytes) -> bool:
+    """Whether text has no more marks between its letters than sentences, addresses and documents have."""
+    return (len(data) - len(data.translate(None, _OTHERS))) * 3 <= len(data)
 
 
 def has_head(data: bytes) -> bool:

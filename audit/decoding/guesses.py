@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from audit.decoding.coding import BINARY, CONTROL, LETTER, Piece, Purse, kinds
@@ -41,6 +41,7 @@ class Reversed:
     name = "reversed"
     covers = True
     chancy = True
+    markless = True
     needs = ()
     bars = b""
 
@@ -56,6 +57,7 @@ class Rot13:
     name = "rot13"
     covers = True
     chancy = True
+    markless = True
     needs = (LETTER,)
     bars = CONTROL
 
@@ -65,13 +67,17 @@ class Rot13:
         return [Piece(self.name, rot13(data), "", 0, len(data))]
 
 
-# character codings and JSON, as no wrong key makes them
+# letters of codings of characters and bytes, of JSON, XML and forms, as a wrong key seldom makes them
 _CODED = re.compile(
-    rb"&#x?[0-9a-fA-F]{2,5};|\\\\u[0-9a-fA-F]{4}|%[0-9A-F]{2}%|=[0-9A-F]{2}=|\"[\w$]+\": ?[\[{\"\d]"
+    rb"(?:\\x[0-9A-Fa-f]{2}){3,}+|(?:\\u[0-9A-Fa-f]{4}){2,}+|(?:%[0-9A-Fa-f]{2}){2,}+|(?:=[0-9A-F]{2}){2,}+"
+    rb"|(?:&(?:amp;)?#?\w{1,8};){2,}+|(?:[0-9a-f]{2}[: ]){6,}+|(?:[0-9A-F]{2}[: ]){6,}+|(?:\d{1,3}, ){4,}+"
+    rb"|\"[\w$]+\": ?[\[{\"\d]|</?[a-z]+[ >]|&\w+=|[0-9a-f]{16,}+|[0-9A-F]{16,}+|[A-Za-z0-9+/]{24,}+"
+    rb"|[A-Z2-7]{24,}+|[a-z2-7]{24,}+"
 )
 DISGUISES = (Reversed(), Rot13())
 _SAMPLE = 4096
 _SHORT_SAMPLE = 64
+_RANKED = 256
 _HIGH = bytes(range(128, 256))
 _CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
 _LIKELY = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \"':/.,{}[]=&%_-?+\n"
@@ -82,8 +88,11 @@ _ALL_KEYS = (1 << 256) - 1
 _UNDER = [bytes(c ^ key for c in range(256)) for key in range(256)]
 # The differences of neighbouring bytes do not depend on the key.
 _WORDS = (b"://", b"http", b"www.", b'":"', b"%3A%2F", b".com")
-_FIRST = {bytes(a ^ b for a, b in pairwise(word)): word[0] for word in _WORDS}
+# (of headers, those that are long enough to be none by chance)
+_MARKS = _WORDS + HEADS[:4] + HEADS[4:5]
+_FIRST = {bytes(a ^ b for a, b in pairwise(mark)): mark[0] for mark in _MARKS}
 _DIFFERENCES = re.compile(b"|".join(map(re.escape, _FIRST)))
+_FRAME = 16
 _ODD = b"!#$;<>@[\\]^`{|}~"
 
 
@@ -94,59 +103,61 @@ class Xor:
     name = "xor"
     covers = True
     chancy = True
-    needs = (BINARY + b'!{}$"\\<;',)
+    markless = True
+    needs = (BINARY + b'\n!{}$"\\<;',)
     bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         if not _MIN <= len(data) <= _MAX or not purse.charge(len(data)):
             return []
         keys = _keys(data)
-        if not purse.charge(len(data) * len(keys)):
-            return []
-        return [Piece(self.name, data.translate(_UNDER[key]), "", 0, len(data)) for key in keys]
+        return under(data, keys) if purse.charge(len(data) * len(keys)) else []
+
+
+def under(data: bytes, keys: Iterable[int]) -> list[Piece]:
+    """Data with each key undone."""
+    return [Piece(Xor.name, data.translate(_UNDER[key]), "", 0, len(data)) for key in keys]
+
+
+def differences(data: bytes) -> bytes:
+    """Each byte XORed with the one before it, which no key changes: one byte less than the data."""
+    number = int.from_bytes(data)
+    return ((number >> 8) ^ number).to_bytes(len(data))[1:]
 
 
 def _keys(data: bytes) -> list[int]:
-    for head in HEADS:
-        key = data[0] ^ head[0]
-        if key and data[: len(head)].translate(_UNDER[key]) == head:
-            return [key]
     sample = data[:_SAMPLE]
-    found = _by_words(sample)
-    if found is not None:
-        return found
-    if _reads_as_it_is(sample):
+    told = differences(sample)
+    keys = _by_marks(sample, told)
+    if keys[:1] == [0] or _reads_as_it_is(sample):
         return []
-    keys = []
     zlib_key = data[0] ^ 0x78
-    if zlib_key and is_zlib(data[:8].translate(_UNDER[zlib_key])):
+    if is_zlib(data[:8].translate(_UNDER[zlib_key])):
         keys.append(zlib_key)
-    common, count = Counter(sample).most_common(1)[0]
-    if common and count * 6 >= len(sample):
-        keys.append(common)  # UTF-16 of ASCII and records of numbers are full of zeros
-    return list(dict.fromkeys(keys + _by_letters(sample)))
+    # lengths and UTF-16 have zeros: that of the most frequent byte, and those that stand next to each other
+    common = max(set(sample), key=sample.count)
+    if sample.count(common) * 6 >= len(sample):
+        keys.append(common)
+    if b"\0\0" in told[:_FRAME]:
+        keys.append(sample[told.index(b"\0\0")])
+    return [key for key in dict.fromkeys(keys + _by_letters(sample)) if key]
 
 
-def _by_words(sample: bytes) -> list[int] | None:
-    """The keys under which a telling word stands in the data; none if one stands there in plain."""
-    number = int.from_bytes(sample, "big")
-    differences = ((number >> 8) ^ number).to_bytes(len(sample), "big")[1:]
-    keys = Counter(
-        sample[match.start()] ^ _FIRST[match.group()] for match in _DIFFERENCES.finditer(differences)
-    )
-    if not keys:
-        return None
-    return [] if keys[0] else [key for key, _ in keys.most_common()]
+def _by_marks(sample: bytes, told: bytes) -> list[int]:
+    """The keys under which a known header or a telling word stands in the data, the most frequent first."""
+    keys = Counter(sample[match.start()] ^ _FIRST[match.group()] for match in _DIFFERENCES.finditer(told))
+    return [key for key, _ in keys.most_common(4)]
 
 
 def _reads_as_it_is(sample: bytes) -> bool:
-    """Whether data is text with no more odd marks than text has."""
-    return is_clean(sample) and (len(sample) - len(sample.translate(None, _ODD))) * 16 < len(sample)
+    """Whether data is text that has spaces as sentences have them, and no more odd marks than text has."""
+    odd = len(sample) - len(sample.translate(None, _ODD))
+    return odd * 16 < len(sample) < sample.count(b" ") * 16 and is_clean(sample)
 
 
 def _by_letters(sample: bytes) -> list[int]:
     """The keys under which the data is text, or mostly letters and digits as records with text are; those
-    that make it so of the fewest kinds of characters first."""
+    that make it look most like a coding, of the fewest kinds of characters, first."""
     size = len(sample)
     keys = set(_text_keys(sample[:_SHORT_SAMPLE]))
     high = size - len(sample.translate(None, _HIGH))
@@ -159,9 +170,10 @@ def _by_letters(sample: bytes) -> list[int]:
         )
     ranked = []
     for key in keys:
-        out = sample.translate(_UNDER[key])
-        rest = len(sample.translate(None, _LIKELY_UNDER[key]))
-        ranked.append((_CODED.search(out) is None, rest * 16 // size, len(kinds(out)), rest, key))
+        out = sample[:_RANKED].translate(_UNDER[key])
+        coded = sum(len(match) for match in _CODED.findall(out))
+        rest = len(out.translate(None, _LIKELY))
+        ranked.append((rest * 4 - coded * 3, len(kinds(out)), key))
     return [key for *_, key in sorted(ranked)]
 
 

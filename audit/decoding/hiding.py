@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from audit.decoding.base64_runs import hidden_text, mixed
+from audit.decoding.base64_runs import hidden_text, known_head, mixed
+from audit.decoding.evidence import is_zlib, telling
 
 _RUN_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _ODD_ALONE = b"!#$*;<>@^`|~"
@@ -30,33 +31,68 @@ _RUNS = re.compile(rb"[A-Za-z0-9+/_-]{12,}+")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _HEX = re.compile(rb"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-f]{12,}+|[0-9A-F]{12,}+)(?![0-9A-Za-z])")
 _BASE32 = re.compile(rb"(?<![0-9A-Za-z])(?:[A-Z2-7]{12,}+|[a-z2-7]{12,}+)(?![0-9A-Za-z])")
-_ENTITY = re.compile(rb"&#?[0-9A-Za-z]{2,31};")
-_QUOTED = re.compile(rb"=(?:3D|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
+_ENTITY = re.compile(rb"&#?[0-9A-Za-z]{1,31};")
+_BROKEN = re.compile(rb"(?:[0-9]++[A-Za-z]{1,4}+){4}")
+_QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
+_TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
+_SOLID = re.compile(rb"[0-9A-Za-z]{12}")
 _DENSE = re.compile(rb"[^\s\"]{10,}")
 _ODD = b"!#$()*;<>?@^`|~"
 
 
-# Short words, numbers, lower-case names with separators, UUIDs, and the punctuation of sentences.
-_WORD = rb"[A-Za-z0-9_/+-]"
-_INERT = re.compile(
-    rb"(?:" + _WORD + rb"{1,11}+(?!" + _WORD + rb")"
-    rb"|[a-z]{1,15}+(?:[_/-][a-z]{1,15}+)*+(?!" + _WORD + rb")"
-    rb"|[0-9]{1,19}+(?!" + _WORD + rb")"
-    rb"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?!" + _WORD + rb")"
-    rb"|[ .,:;])*+"
-)  # fmt: skip
+# Short words, numbers, lower-case names with separators, UUIDs.
+_LETTER = rb"[A-Za-z0-9_/+-]"
+_WORDS = (
+    _LETTER + rb"{1,11}+(?!" + _LETTER + rb")"
+    rb"|[/_-]*+(?:[a-z]{1,15}+(?![0-9])|[a-z0-9]{1,11}+)(?:[/_-]++(?:[a-z]{1,15}+(?![0-9])|[a-z0-9]{1,11}+))*+[/_-]*+(?!"
+    + _LETTER
+    + rb")"
+    rb"|[0-9]{1,19}+(?!" + _LETTER + rb")"
+    rb"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?!" + _LETTER + rb")"
+)
+_INERT = re.compile(rb"(?:" + _WORDS + rb"|[ .,:;])*+")
+# and the signs of addresses, of which `=` could be of quoted-printable
+_PLAIN = re.compile(rb"(?:" + _WORDS + rb"|[ .,:?&#()]|=(?![0-9A-F]{2}=|3D|20[^&;,]))*+")
 
 
 def inert(data: bytes) -> bool:
     """Whether data is nothing but words and numbers, in which no coding but a guess would see anything."""
-    return _INERT.fullmatch(data) is not None and not (len(data) >= 15 and _is_list(data))
+    return _INERT.fullmatch(data) is not None and not (len(data) >= 8 and _is_list(data))
+
+
+def plain(data: bytes) -> bool:
+    """Whether nothing is encoded in data, by the shortest way to tell."""
+    if _PLAIN.fullmatch(data):
+        return not (len(data) >= 8 and _is_list(data))
+    return not may_hide(data)
 
 
 def _is_list(data: bytes) -> bool:
-    """Whether byte values are listed, as numbers or as pairs of hex digits."""
-    if b"0x" in data and data.count(b"0x") >= 8:
+    """Whether byte values are listed, as numbers or as pairs of hex digits, or a label is punycode."""
+    if b"xn--" in data or (b"0x" in data and data.count(b"0x") >= 8):
         return True
-    return b"00,00" in data.translate(_DIGITS, _SPACE) or b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS)
+    digits = data.translate(_DIGITS, _SPACE)
+    if b"00,00" in digits or b"0,0,0" in digits:
+        return True
+    return b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS)
+
+
+def is_token(data: bytes) -> bool:
+    """Whether data is one run of the letters of base64, and so of hex and base32."""
+    return _TOKEN.fullmatch(data) is not None
+
+
+def token_speaks(data: bytes) -> bool:
+    """Whether a token, read as base64, hex or base32, begins like something known or holds text."""
+    if not is_token(data):
+        return False
+    if hidden_text(data) or known_head(data):
+        return True
+    letters = data.rstrip(b"=")
+    if len(letters) % 2 == 0 and not letters.lower().strip(b"0123456789abcdef"):
+        decoded = bytes.fromhex(letters.decode("ascii"))
+        return telling(decoded) or is_zlib(decoded)
+    return _BASE32.fullmatch(letters) is not None
 
 
 def may_hide(data: bytes) -> bool:
@@ -87,9 +123,13 @@ def may_hide(data: bytes) -> bool:
 def _may_be_coded(run: bytes) -> bool:
     if run.isdigit():
         return _spells(run)
-    if mixed(run) or hidden_text(run):
+    if not (run.islower() or run.isupper()) and (mixed(run) or hidden_text(run)):
         return True
+    if not _SOLID.search(run):
+        return False
     bare = _UUID.sub(b"", run)
+    if _BROKEN.search(bare):
+        return True
     for match in _HEX.finditer(bare):
         if not match.group().isdigit() or _spells(match.group()):
             return True

@@ -78,6 +78,7 @@ class Keyed:
 
     covers = True
     chancy = False
+    markless = False
     needs = ()
     bars = b""
 

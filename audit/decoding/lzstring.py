@@ -19,7 +19,7 @@ _BASE64_WHOLE = re.compile(rb"[A-Za-z0-9+/]{8,}+={0,3}")
 _URI_WHOLE = re.compile(rb"[A-Za-z0-9+$-]{8,}+")
 _UTF16_WHOLE = re.compile("[ -\u8020]{4,}")
 _LITERAL_8, _LITERAL_16, _END = 0, 1, 2
-_START = 48
+_START = 16
 _MAX_INPUT = 1 << 18
 _MAX_OUTPUT = 1 << 20
 _WORK = 64
@@ -95,6 +95,7 @@ class LzString:
         chancy: bool = False,
     ) -> None:
         self.chancy = chancy
+        self.markless = True
         self.needs = needs
         self.bars = bars
         self._bits = bits
@@ -136,9 +137,10 @@ def _of_utf16(data: bytes) -> str | None:
 
 
 def _of_bytes(data: bytes) -> str:
-    return "".join(format(byte, "08b") for byte in data)
+    return format(int.from_bytes(data), f"0{len(data) * 8}b")
 
 
+_BYTES = LzString((BINARY,), b"", _of_bytes, chancy=True)
 _MARKS = b'%=:"&\\<!;?{}.'
 LZ_STRINGS = (
     LzString(
@@ -148,5 +150,11 @@ LZ_STRINGS = (
     ),
     LzString((UPPER, LOWER), _MARKS + BINARY + b" \n", _of_letters(_URI, _URI_WHOLE)),
     LzString((b"\x80",), CONTROL, _of_utf16),
-    LzString((BINARY,), b"", _of_bytes, chancy=True),
+    _BYTES,
 )
+
+
+def begun(data: bytes, purse: Purse) -> list[Piece]:
+    """The text of a stream of bytes that begins here; bytes may follow that are no part of it."""
+    # the first code, of two bits, is that of a literal: one of 8 bits, or one of 16
+    return _BYTES.peel(data, "", purse) if data[0] & 0x40 == 0 else []

@@ -141,6 +141,7 @@ class Base58:
     name = "base58"
     covers = True
     chancy = False
+    markless = False
     needs = (UPPER, LOWER, b"2")
     bars = b'+/-{}. \n;?=%&\\:<$"!\x00\x01\x80'
 
@@ -179,6 +180,7 @@ class Base85:
 
     covers = True
     chancy = False
+    markless = False
     needs = (b'!"{};?=%&\\:<$./-+',)
     bars = b"\x00\x01\x80"
 
@@ -224,6 +226,7 @@ ASCII85 = Base85("ascii85", _ASCII85, _adobe)
 GIT85 = Base85("base85", _GIT, _plain)
 Z85 = Base85("base85", _Z85, _plain)
 
+_LOWER = re.compile(rb"[a-z]")
 _UU = re.compile(rb"^begin [0-7]{3,4} [^\r\n]{0,255}\r?\n", re.MULTILINE)
 
 
@@ -242,6 +245,8 @@ class Uuencode:
             end = data.find(b"\nend", match.end() - 1)
             end = len(data) if end < 0 else end
             out: list[bytes] = []
+            if _LOWER.search(data, match.end(), end):
+                break  # its letters end before the small ones: something else was put on top of it
             for line in data[match.end() : end].splitlines():
                 try:
                     out.append(binascii.a2b_uu(line))

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from audit.decoding.base64_runs import mixed, unbase64
 from audit.decoding.coding import CONTROL, DIGIT, LETTER, Piece, Purse
+from audit.decoding.hiding import plain
 
 _FORM_NAME = rb"[^\s=&?#<>\"{}\\;,/|^`']"
 _FORM = re.compile(
@@ -42,6 +45,11 @@ def step(name: str) -> str:
     return f".{name}" if _NAME.fullmatch(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
 
 
+@lru_cache(8192)
+def _step(name: object) -> str:
+    return step(_label(name))
+
+
 class Json:
     """JSON documents; strings inside JSON strings are found by unfolding the strings."""
 
@@ -60,53 +68,71 @@ class Json:
             return []
         except (msgspec.DecodeError, ValueError):
             return []
-        return document_pieces(document, purse, self.name)
+        pieces = document_pieces(document, purse, self.name)
+        # a document of which nothing is wanted is opened all the same: to itself
+        return pieces or ([Piece(self.name, data)] if purse.coded_only else [])
+
+
+# Where a value lies: the place of what holds it, its name or index there, and its path once that was asked
+# for. Most places are passed and never told.
+_Place = list[Any]
+
+
+def _path(place: _Place) -> str:
+    above, name, path = place
+    if path is None:
+        path = place[2] = _path(above) + (f"[{name}]" if type(name) is int else _step(name))
+    return str(path)
 
 
 def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
     """Every string, long number and telling name of a JSON-like document (dict, list, str, bytes,
     number), each with its path from `$`. A member's name has the path of the member and `~`; an array
-    of byte values stays one value."""
+    of byte values stays one value. Where the purse says so, values that hide nothing are left out."""
     pieces: list[Piece] = []
-    stack: list[tuple[object, str, int]] = [(document, "$", 0)]
-    steps: dict[str, str] = {}
+    stack: list[tuple[object, _Place, int]] = [(document, [None, "", "$"], 0)]
+    coded_only, nesting, most = purse.coded_only, purse.bounds.nesting, purse.bounds.fields
     while stack:
-        node, path, depth = stack.pop()
+        node, place, depth = stack.pop()
         kind = type(node)
+        value = b""
         if kind is str:
-            if node:
-                pieces.append(Piece(layer, node.encode("utf-8", "surrogatepass"), path, None))  # type: ignore[attr-defined]
-        elif isinstance(node, int | float):
-            if kind is not bool and abs(node) >= 1000:
-                pieces.append(Piece(layer, _digits(node), path, None))
+            value = node.encode("utf-8", "surrogatepass")  # type: ignore[attr-defined]
+        elif kind is int or kind is float:
+            if abs(node) >= 1000:  # type: ignore[arg-type]
+                value = _digits(node)  # type: ignore[arg-type]
         elif isinstance(node, bytes):
-            if node:
-                pieces.append(Piece(layer, node, path, None))
+            value = node
         elif not node:
             continue
-        elif depth >= purse.bounds.nesting:
-            purse.note("depth", f"{layer}: nested more than {purse.bounds.nesting} levels deep")
+        elif depth >= nesting:
+            purse.note("depth", f"{layer}: nested more than {nesting} levels deep")
         elif isinstance(node, dict):
-            for name, value in reversed(node.items()):
-                label = name if isinstance(name, str) else _label(name)
-                below = steps.get(label)
-                if below is None:
-                    below = steps[label] = step(label)
-                stack.append((value, path + below, depth + 1))
-                if not _PLAIN_NAME.fullmatch(label):
-                    pieces.append(
-                        Piece(layer, label.encode("utf-8", "surrogatepass"), path + below + "~", None)
-                    )
+            members = [(member, [place, name, None], depth + 1) for name, member in node.items()]
+            for _, below, _ in members:
+                if not _is_plain_name(below[1], coded_only=coded_only):
+                    name = _label(below[1]).encode("utf-8", "surrogatepass")
+                    pieces.append(Piece(layer, name, _path(below) + "~", None))
+            members.reverse()
+            stack += members
         elif isinstance(node, list):
             if len(node) >= 8 and type(node[0]) is int and _are_bytes(node):
-                pieces.append(Piece(layer, b",".join(b"%d" % value for value in node), path, None))
-                continue
-            for index in range(len(node) - 1, -1, -1):
-                stack.append((node[index], f"{path}[{index}]", depth + 1))
-        if len(pieces) > purse.bounds.fields:
-            purse.note("fields", f"{layer}: more than {purse.bounds.fields} values")
-            break
+                value = b",".join(b"%d" % byte for byte in node)
+            else:
+                stack += [(node[at], [place, at, None], depth + 1) for at in range(len(node) - 1, -1, -1)]
+        if value and not (coded_only and plain(value)):
+            pieces.append(Piece(layer, value, _path(place), None))
+            if len(pieces) > most:
+                purse.note("fields", f"{layer}: more than {most} values")
+                break
     return pieces
+
+
+@lru_cache(8192)
+def _is_plain_name(name: object, *, coded_only: bool) -> bool:
+    """Whether a member's name carries nothing to look for."""
+    label = _label(name)
+    return _PLAIN_NAME.fullmatch(label) is not None or (coded_only and plain(label.encode("utf-8", "replace")))
 
 
 def _digits(number: float) -> bytes:
@@ -117,6 +143,8 @@ def _digits(number: float) -> bytes:
 
 
 def _label(name: object) -> str:
+    if isinstance(name, str):
+        return name
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else repr(name)[:256]
 
 
@@ -324,7 +352,7 @@ class Address:
         pieces: list[Piece] = []
         at = 0
         for index, segment in enumerate(path.split(b"/")[:_MAX_SEGMENTS]):
-            if b"%" in segment or (len(segment) >= 12 and segment.isalnum() and mixed(segment)):
+            if b"%" in segment or (len(segment) >= 12 and not plain(segment)):
                 pieces.append(Piece(self.name, segment, f"/{index}", at, len(segment)))
             at += len(segment) + 1
         return pieces

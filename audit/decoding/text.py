@@ -17,11 +17,12 @@ _BYTE_OF = {
     for b in "0123456789abcdefABCDEF"
 }
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})")
-_ENTITY = re.compile(rb"&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
+_ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
 _ESCAPE = re.compile(rb'\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[/\\"\'nrtbf])')
 _PLAIN = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 _SOFT = re.compile(rb"=(?:[0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _UTF8 = re.compile(rb"=[C-F][0-9A-F]=[89AB][0-9A-F]")
+_SPACES = re.compile(rb"=20[^&;,]")
 _DENSE = re.compile(rb"=[0-9A-F]{2}=[0-9A-F]{2}=[0-9A-F]{2}")
 _LABELS = re.compile(
     rb"(?<![A-Za-z0-9-])(?:[A-Za-z0-9-]{1,63}\.){0,16}xn--[A-Za-z0-9-]{1,59}(?:\.[A-Za-z0-9-]{1,63}){0,16}"
@@ -126,10 +127,11 @@ class QuotedPrintable:
     bars = CONTROL
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if hint != self.name and not self._evident(data):
+        sure = hint == self.name or self._evident(data)
+        if not sure and not _SPACES.search(data):
             return []
         out = quopri.decodestring(data)
-        return [Piece(self.name, out, "", 0, len(data))] if out != data else []
+        return [Piece(self.name, out, "", 0, len(data), guess=not sure)] if out != data else []
 
     @staticmethod
     def _evident(data: bytes) -> bool:

@@ -1,14 +1,15 @@
 """Bytes to fields: peels one layer after another until nothing more opens, within bounds.
 
 The codings are tried in a fixed order; the first that covers the data ends the trying, the others may
-each open a part. Where nothing opened, candidates are tried, and kept if they lead to something that
-means anything. The tree is built in order of discovery, so the same bytes give the same tree. This
-module decides nothing about what a value means, and reads no clock.
+each open a part. What is left in doubt is then guessed at: each reading that nothing marks grows like any
+other, on a purse of its own, and in the end those that led to nothing are cut off again. The tree is built
+in order of discovery, so the same bytes give the same tree. This module decides nothing about what a value
+means, and reads no clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ from audit.decoding import (
     charset,
     compression,
     dns_message,
+    embedded,
     guesses,
     lzstring,
     markup,
@@ -30,9 +32,9 @@ from audit.decoding import (
     structure,
     text,
 )  # fmt: skip
-from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, fits, kinds
-from audit.decoding.evidence import has_head, is_clean, is_text, marked, names_address, telling
-from audit.decoding.hiding import inert, may_hide
+from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, Sought, fits, kinds
+from audit.decoding.evidence import has_head, is_clean, is_text, marked, names_address, reads, telling
+from audit.decoding.hiding import inert, is_token, may_hide, token_speaks
 from audit.records import Field, LimitHit
 
 __all__ = ["CODINGS", "Tree", "may_hide", "unfold"]
@@ -48,10 +50,11 @@ CODINGS: tuple[Coding, ...] = (
     structure.ByteArray(),
     structure.Json(),
     structure.JsonLines(),
+    text.QuotedPrintable(),
     multipart.Multipart(),
     markup.Xml(),
     radix.Uuencode(),
-    text.QuotedPrintable(),
+    text.HtmlEntities(),
     structure.Form(),
     structure.JsonWebToken(),
     dns_message.DnsMessage(),
@@ -65,23 +68,27 @@ CODINGS: tuple[Coding, ...] = (
     structure.JsonWithin(),
     text.Percent(),
     text.Escapes(),
-    text.HtmlEntities(),
     text.Punycode(),
     base64_runs.Base64(),
     radix.Hex(),
     radix.Base32(),
     compression.Inner(),
+    embedded.Runs(),
 )
 # Candidates: codings that share their letters with plain text, then those that leave no mark at all.
-# One of the second kind is looked for between things that are evident.
-RADIX_CANDIDATES: tuple[Candidate, ...] = (radix.ASCII85, radix.GIT85, radix.Z85, radix.Base58())
-MARKLESS_CANDIDATES: tuple[Candidate, ...] = (
+XOR = guesses.Xor()
+_CANDIDATES: tuple[Candidate, ...] = (
+    radix.ASCII85,
+    radix.GIT85,
+    radix.Z85,
+    radix.Base58(),
     *compression.RAW,
     *lzstring.LZ_STRINGS,
     *guesses.DISGUISES,
-    guesses.Xor(),
+    XOR,
 )
-_CANDIDATES = RADIX_CANDIDATES + MARKLESS_CANDIDATES
+_MARKLESS = frozenset(coding.name for coding in _CANDIDATES if coding.markless)
+_CHANCY = frozenset(coding.name for coding in (*guesses.DISGUISES, XOR))
 # Layers that chance does not produce: what they open must have been meant.
 _PROOF = frozenset((
     "gzip", "zstd", "lz4", "snappy", "zlib", "json", "ndjson", "multipart", "jwt", "dns", "xml", "uuencode",
@@ -89,14 +96,16 @@ _PROOF = frozenset((
 ))  # fmt: skip
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
 _CERTAIN = _PROOF | {"protobuf", "grpc", "cookie", "utf-8", "gb18030", "brotli", "deflate"}
-_TRIAL = Bounds(depth=8, fields=256, bytes=1 << 20, work=1 << 22, guessing=1 << 21)
+# Layers that open parts of data and say nothing of the rest.
+_PARTS = frozenset(("url", "punycode", embedded.NAME))
+_DECLARING = frozenset(("form", "application/x-www-form-urlencoded", "cookie"))
 # What handling a value costs beside looking at its bytes, in bytes looked at.
-_PER_FIELD, _PER_CANDIDATE, _PER_TRIAL = 1_000, 500, 5_000
+_PER_FIELD = 1_000
 _MIN_TEXT = 8
 _OPENING = (b"{", b"[")
-_MOST_TRIALS = 16
+_MOST_READINGS = 16
+_LONG_TOKEN = 96
 _MOST_GUESSED = 8 << 20  # nobody hides more than this without a mark of what it is
-_MIN_TRIAL = 24
 
 
 @dataclass(frozen=True)
@@ -107,110 +116,235 @@ class Tree:
     limits: list[LimitHit]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the caller wants: questions to ask of data, and candidates still allowed."""
-
-    worth: Callable[[bytes], bool] | None
-    probe: Callable[[bytes], bool] | None
-    candidates: tuple[Candidate, ...]
-
-    def of_trial(self, coding: Candidate) -> _Asked:
-        """What is asked of a trial: it may hold one more candidate, of the other sort than `coding`."""
-        if self.candidates[-1:] != _CANDIDATES[-1:]:
-            return _Asked(None, self.probe, ())
-        others = MARKLESS_CANDIDATES if coding in RADIX_CANDIDATES else RADIX_CANDIDATES
-        return _Asked(None, self.probe, others)
-
-
 def unfold(
     data: bytes,
     hints: tuple[str, ...] = (),
     *,
     bounds: Bounds | None = None,
-    worth: Callable[[bytes], bool] | None = None,
-    probe: Callable[[bytes], bool] | None = None,
+    sought: Sought | None = None,
     extra: tuple[Candidate, ...] = (),
 ) -> Tree:
     """Opens every layer of `data`.
 
     hints: what is declared of the data, outermost first: HTTP content codings in the order in which
     they must be undone, then a media type or `form`, `cookie`, `form-value`.
-    worth: asked before a text is parsed into its values; where it says no, the text stays one field.
-    probe: whether data holds something that is looked for; makes sure of what could only be guessed.
+    sought: what is looked for. It makes sure of what could only be guessed; and text in which nothing is
+    encoded and nothing of it shows is not taken apart.
     extra: candidates tried before the others, such as keyed layers (`audit.decoding.keyed`).
     Raises nothing: what cannot be opened stays a field, marked `opaque` if it is no text, and bounds
     that were hit are in the result.
     """
-    purse = Purse.filled(bounds or Bounds())
-    asked = _Asked(worth, probe, extra + _CANDIDATES)
-    return Tree(_grow(data, hints, purse, asked), purse.hits)
+    return _Growth(data, bounds or Bounds(), sought, extra).tree(hints)
 
 
-def _grow(data: bytes, hints: tuple[str, ...], purse: Purse, asked: _Asked) -> list[Field]:
-    fields = [Field(path="", layers=(), data=data)]
-    todo: list[tuple[int, tuple[str, ...]]] = [(0, hints)]
-    worth = asked.worth
-    while todo:
-        index, hints = todo.pop()
-        parent = fields[index]
-        data = parent.data
-        if len(data) < 4 and not hints:
-            continue
-        if len(parent.layers) >= purse.bounds.depth:
-            purse.note("depth", f"more than {purse.bounds.depth} layers")
-            continue
-        if worth and len(data) >= 64 and data.isascii() and not worth(data):
-            continue
-        pieces, hints = _open(parent, hints, purse, asked)
-        if not pieces:
-            if not is_text(data):
+class _Growth:
+    """A tree while it grows. `guess` tells for each field the root of the guess it lies under (its own
+    index, if it is that root; None for what is evident), `spent` whether a markless guess lies above it.
+    `doubtful` are the fields to guess at, each with the readings that are known already."""
+
+    def __init__(
+        self, data: bytes, bounds: Bounds, sought: Sought | None, extra: tuple[Candidate, ...]
+    ) -> None:
+        self.bounds = bounds
+        self.sought = sought
+        self.candidates = extra + _CANDIDATES
+        self.purse = Purse.filled(bounds)
+        self.fields = [Field(path="", layers=(), data=data)]
+        self.guess: list[int | None] = [None]
+        self.spent = [False]
+        self.doubtful: list[tuple[int, list[Piece]]] = []
+        self.tried: set[tuple[bytes, bool]] = set()
+
+    def tree(self, hints: tuple[str, ...]) -> Tree:
+        """Grows what is evident, then what is guessed, and cuts off the guesses that led to nothing."""
+        self._grow([(0, hints)], self.purse)
+        if not self.doubtful:
+            return Tree(self.fields, self.purse.hits)
+        purse = Purse.filled(self.bounds.of_guesses())
+        for index, readings in self.doubtful:  # grows under way
+            if purse.work <= 0:
+                break
+            self._guess(index, readings, purse)
+        if purse.hits:
+            self.purse.note("time", "not every reading of what nothing marks was tried to its end")
+        return Tree(self._pruned(), self.purse.hits)
+
+    def _grow(self, todo: list[tuple[int, tuple[str, ...]]], purse: Purse) -> None:
+        fields, sought = self.fields, self.sought
+        while todo:
+            index, hints = todo.pop()
+            parent = fields[index]
+            data = parent.data
+            if len(data) < 4 and not hints:
+                continue
+            if len(parent.layers) >= self.bounds.depth:
+                purse.note("depth", f"more than {self.bounds.depth} layers")
+                continue
+            if sought:
+                traced = sought.traced(data)
+                if not traced and len(data) >= 64 and data.isascii() and not may_hide(data):
+                    continue
+                # an escape may hide in the text what shows in its value
+                purse.coded_only = not traced and b"\\" not in data
+            pieces, hints = self._open(index, hints, purse)
+            opened = self._add(index, pieces, hints, purse)
+            if not opened and not is_text(data):
                 fields[index] = structs.replace(parent, opaque=True)
-            continue
-        opened: list[tuple[int, tuple[str, ...]]] = []
+            opened.reverse()
+            todo += opened
+
+    def _add(
+        self, index: int, pieces: list[Piece], hints: tuple[str, ...], purse: Purse
+    ) -> list[tuple[int, tuple[str, ...]]]:
+        parent, guess, spent = self.fields[index], self.guess[index], self.spent[index]
+        opened = []
         for piece in pieces:
-            if len(fields) >= purse.bounds.fields:
-                purse.note("fields", f"more than {purse.bounds.fields} values")
+            if not purse.take(len(piece.data)):
                 break
-            purse.bytes -= len(piece.data)
-            if purse.bytes < 0:
-                purse.note("bytes", f"more than {purse.bounds.bytes} decoded bytes")
+            if guess is None or (piece.data, spent) not in self.tried:
+                opened.append((len(self.fields), (piece.hint,) if piece.hint else hints[1:]))
+                if guess is not None:
+                    self.tried.add((piece.data, spent))
+            self.fields.append(_below(parent, index, piece))
+            self.guess.append(guess)
+            self.spent.append(spent)
+        return opened
+
+    def _open(self, index: int, hints: tuple[str, ...], purse: Purse) -> tuple[list[Piece], tuple[str, ...]]:
+        """What the first declaration that is true opens, or what opens undeclared."""
+        data = self.fields[index].data
+        if not purse.charge(len(data) + _PER_FIELD):
+            return [], hints
+        if inert(data) and (not hints or (hints[0] == "form-value" and b"+" not in data)):
+            if len(data) >= _MIN_TEXT and (self.sought is None or not purse.coded_only):
+                self.doubtful.append((index, []))
+            return [], hints
+        codings = _codings(kinds(data))
+        while True:
+            hint = hints[0] if hints else ""
+            pieces, sure = _peel(DECLARED + codings if hint else codings, data, hint, purse)
+            if pieces or len(hints) < 2:
                 break
-            opened.append((len(fields), (piece.hint,) if piece.hint else hints[1:]))
-            fields.append(
-                Field(
-                    path=piece.path or parent.path,
-                    layers=(*parent.layers, piece.layer),
-                    data=piece.data,
-                    offset=piece.offset,
-                    length=piece.length,
-                    parent=index,
-                )
-            )
-        opened.reverse()
-        todo += opened
-    return fields
+            hints = hints[1:]
+        readings = [piece for piece in pieces if piece.guess]
+        if readings:
+            pieces = [piece for piece in pieces if not piece.guess]
+        if readings or not sure:
+            self.doubtful.append((index, readings))
+        return pieces, hints
+
+    def _guess(self, index: int, readings: list[Piece], purse: Purse) -> None:
+        """Adds the readings of a field that nothing marks, and lets each grow."""
+        for piece, markless in self._readings(index, readings, purse):
+            if not purse.take(len(piece.data)):
+                return
+            child = len(self.fields)
+            self.fields.append(_below(self.fields[index], index, piece))
+            self.guess.append(child)
+            self.spent.append(self.spent[index] or markless)
+            # several readings often come down to the same
+            if (piece.data, self.spent[child]) not in self.tried:
+                self.tried.add((piece.data, self.spent[child]))
+                self._grow([(child, ())], purse)
+            if markless and self.sought and self.sought.contains(piece.data):
+                return
+
+    def _readings(self, index: int, readings: list[Piece], purse: Purse) -> Iterator[tuple[Piece, bool]]:
+        field = self.fields[index]
+        data = field.data
+        if not _MIN_TEXT <= len(data) <= _MOST_GUESSED:
+            return
+        text = is_clean(data)
+        plain = text and data[-1:] not in _OPENING and not may_hide(data) and reads(data)
+        if plain and (names_address(data) or (self.sought and not self.sought.traced(data))):
+            return
+        for piece in readings:
+            yield piece, False
+        for coding in _fitting(self.candidates, kinds(data)):
+            if (self.spent[index] and coding.markless) or (
+                coding.name in field.layers if coding.chancy else plain
+            ):
+                continue
+            if not purse.charge(len(data) + _PER_FIELD):
+                return
+            for piece in self._peeled(coding, data, purse):
+                if piece.data != data and (not coding.chancy or self._promises(piece.data, data)):
+                    yield piece, coding.markless
+        if not text:
+            for piece in embedded.starts(data, purse, markless=not self.spent[index]):
+                yield piece, piece.layer in _MARKLESS
+
+    def _peeled(self, coding: Candidate, data: bytes, purse: Purse) -> list[Piece]:
+        if coding is XOR and self.sought:
+            keys = self.sought.keys(data)
+            if keys:
+                return guesses.under(data, keys)
+        return coding.peel(data, "", purse)[:_MOST_READINGS]
+
+    def _promises(self, data: bytes, before: bytes) -> bool:
+        """Whether a chancy reading is worth a closer look: what it gives must show something by itself."""
+        if self.sought and self.sought.contains(data):
+            return True
+        if not is_clean(data):
+            return has_head(data) or embedded.speaks(data)
+        if is_token(data) and len(data) < _LONG_TOKEN:
+            return token_speaks(data)
+        return may_hide(data) or (names_address(data) and not names_address(before))
+
+    def _pruned(self) -> list[Field]:
+        """The fields without the guesses that led to nothing: of the readings of one field, those that lead to
+        what is looked for, else the first that proves itself."""
+        proof = [0] * len(self.fields)
+        best: dict[int, tuple[int, int]] = {}
+        for index in range(len(self.fields) - 1, 0, -1):
+            root, parent = self.guess[index], self.fields[index].parent or 0
+            if root is None:
+                continue
+            proof[index] = max(proof[index], self._proof(index, root))
+            proof[parent] = max(proof[parent], proof[index])
+            if root == index and proof[index]:
+                best[parent] = max(best.get(parent, (0, 0)), (proof[index], -index))
+        kept: list[Field] = []
+        place: dict[int, int] = {}
+        for index, field in enumerate(self.fields):
+            parent = field.parent
+            if parent is not None:
+                if parent not in place:
+                    continue
+                if self.guess[index] == index and not (
+                    proof[index] == 2 or (proof[index] == 1 and best[parent] == (1, -index))
+                ):
+                    continue
+                field = structs.replace(field, parent=place[parent])
+            place[index] = len(kept)
+            kept.append(field)
+        return kept
+
+    def _proof(self, index: int, root: int) -> int:
+        """2: it holds what is looked for; 1: it shows that the guess was right; 0: neither."""
+        field = self.fields[index]
+        if self.sought and self.sought.contains(field.data):
+            return 2
+        if index != root and field.layers[-1] in _PROOF:
+            return 1
+        reading = self.fields[root]
+        before = self.fields[reading.parent or 0].data
+        if not is_clean(field.data):
+            return int(index == root and has_head(field.data))
+        if reading.layers[-1] in _CHANCY:
+            return int(names_address(field.data) and not names_address(before))
+        return int(marked(field.data) or (index == root and len(field.data) >= _MIN_TEXT))
 
 
-def _open(
-    field: Field, hints: tuple[str, ...], purse: Purse, asked: _Asked
-) -> tuple[list[Piece], tuple[str, ...]]:
-    """What the first declaration that is true opens, or what opens undeclared."""
-    if not purse.charge(len(field.data) + _PER_FIELD):
-        return [], hints
-    if inert(field.data) and (not hints or (hints[0] == "form-value" and b"+" not in field.data)):
-        return _candidate(field, guesses.DISGUISES, purse, asked), hints
-    present = kinds(field.data)
-    codings = _codings(present)
-    while True:
-        hint = hints[0] if hints else ""
-        pieces, sure = _peel(DECLARED + codings if hint else codings, field.data, hint, purse)
-        if pieces or len(hints) < 2:
-            break
-        hints = hints[1:]
-    if not sure:
-        pieces = pieces + _candidate(field, _fitting(asked.candidates, present), purse, asked)
-    return pieces, hints
+def _below(parent: Field, index: int, piece: Piece) -> Field:
+    return Field(
+        path=piece.path or parent.path,
+        layers=(*parent.layers, piece.layer),
+        data=piece.data,
+        offset=piece.offset,
+        length=piece.length,
+        parent=index,
+    )
 
 
 def _peel(codings: tuple[Coding, ...], data: bytes, hint: str, purse: Purse) -> tuple[list[Piece], bool]:
@@ -219,13 +353,21 @@ def _peel(codings: tuple[Coding, ...], data: bytes, hint: str, purse: Purse) -> 
     for coding in codings:
         found = coding.peel(data, hint, purse)
         if found:
-            found = [piece for piece in found if piece.data != data]
-        if found:
-            pieces += found
+            pieces += [piece for piece in found if piece.data != data]
             if coding.covers:
-                return pieces, found[0].layer in _CERTAIN or bool(hint)
+                return pieces, _is_sure(found, hint)
     half = len(data) // 2
-    return pieces, any((piece.length or 0) > half and telling(piece.data) for piece in pieces)
+    return pieces, any(
+        (piece.length or 0) > half and not piece.guess and piece.layer not in _PARTS and telling(piece.data)
+        for piece in pieces
+    )
+
+
+def _is_sure(found: list[Piece], hint: str) -> bool:
+    first = found[0]
+    if first.layer in _CERTAIN or hint in _DECLARING:
+        return True
+    return is_clean(first.data) and names_address(first.data)
 
 
 @lru_cache(4096)
@@ -233,63 +375,5 @@ def _codings(present: frozenset[int]) -> tuple[Coding, ...]:
     return tuple(coding for coding in CODINGS if fits(coding, present))
 
 
-@lru_cache(4096)
-def _fitting(candidates: tuple[Candidate, ...], present: frozenset[int]) -> tuple[Candidate, ...]:
-    return tuple(coding for coding in candidates if fits(coding, present))
-
-
-def _candidate(field: Field, candidates: tuple[Candidate, ...], purse: Purse, asked: _Asked) -> list[Piece]:
-    """The first candidate that leads to something, if any does."""
-    data = field.data
-    if not candidates or not asked.candidates or len(data) > _MOST_GUESSED:
-        return []
-    plain = candidates is guesses.DISGUISES or (
-        is_clean(data) and data[-1:] not in _OPENING and not may_hide(data)
-    )
-    if plain and names_address(data):
-        return []
-    for coding in candidates:
-        if (coding.name in field.layers) if coding.chancy else plain:
-            continue
-        if not purse.guess(len(data) + _PER_CANDIDATE):
-            return []
-        pieces = coding.peel(data, "", purse)
-        if asked.probe:
-            for piece in pieces:
-                if asked.probe(piece.data):
-                    return [piece]
-        for piece in pieces[:_MOST_TRIALS]:
-            if _means(piece.data, data, coding) or (
-                not plain
-                and len(data) >= _MIN_TRIAL
-                and _leads_somewhere(piece.data, data, coding, purse, asked)
-            ):
-                return [piece]
-    return []
-
-
-def _means(data: bytes, before: bytes, coding: Candidate) -> bool:
-    """Whether what a candidate yields means, as it stands, something that the data before did not."""
-    if is_clean(data):
-        if not coding.chancy and len(data) >= _MIN_TEXT:
-            return True
-        return names_address(data) and not names_address(before)
-    return has_head(data)
-
-
-def _leads_somewhere(data: bytes, before: bytes, coding: Candidate, purse: Purse, asked: _Asked) -> bool:
-    """Whether the layers below a candidate prove it."""
-    if data == before or not purse.guess(len(data) + _PER_TRIAL):
-        return False
-    trial = Purse.filled(_TRIAL)
-    fields = _grow(data, (), trial, asked.of_trial(coding))
-    purse.guess(_TRIAL.work - trial.work + _TRIAL.guessing - trial.guessing)
-    return any(_proves(field, before, coding, asked) for field in fields[1:])
-
-
-def _proves(field: Field, before: bytes, coding: Candidate, asked: _Asked) -> bool:
-    if field.layers[-1] in _PROOF or (asked.probe and asked.probe(field.data)):
-        return True
-    if not is_clean(field.data):
-        return False
-    return names_address(field.data) and not names_address(before) if coding.chancy else marked(field.data)
+def _fitting(candidates: tuple[Candidate, ...], present: frozenset[int]) -> Iterator[Candidate]:
+    return (coding for coding in candidates if fits(coding, present))

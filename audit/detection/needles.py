@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import ahocorasick_rs
 from publicsuffixlist import PublicSuffixList
 
+from audit.decoding.guesses import differences
 from audit.detection.digests import digests
 from audit.records import Canary, Granularity, Match
 
@@ -31,6 +32,8 @@ _SEPARATORS = (" ", "+", "%20", "-", "_")
 _SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
 _ANCHOR = 4
 _MIN_GUISE = 6
+_MIN_XORED = 6
+_CASELESS = bytes(byte & 0xDF for byte in range(256))
 _ROT13 = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
     b"NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
@@ -143,6 +146,9 @@ class Needles:
             anchors |= set(_guises(text))
         self._automaton = _automaton(texts)
         self._traces = _automaton(sorted(anchors.union(texts)))
+        told = {differences(text).translate(_CASELESS): text for text in texts if len(text) >= _MIN_XORED}
+        self._told_texts = list(told.values())
+        self._told = _automaton(list(told))
         self._digests = digests(self.canaries, digest_inputs)
 
     @staticmethod
@@ -164,6 +170,20 @@ class Needles:
     def contains(self, data: bytes) -> bool:
         """Whether a plain needle stands anywhere in `data`, whatever surrounds it."""
         return bool(self._automaton.find_matches_as_indexes(data.lower()))
+
+    def keys(self, data: bytes) -> tuple[int, ...]:
+        """The single bytes under which, XORed over the data, a plain needle stands in it. What neighbouring
+        bytes differ in does not depend on the key; of letters, the bit of their case is left out."""
+        found: dict[int, None] = {}
+        told = differences(data).translate(_CASELESS)
+        for index, start, _ in self._told.find_matches_as_indexes(told):
+            text = self._told_texts[index]
+            for first in {text[0], *text[:1].upper()}:
+                key = data[start] ^ first
+                part = bytes(byte ^ key for byte in data[start : start + len(text)])
+                if key and part.lower() == text:
+                    found[key] = None
+        return tuple(found)
 
     def find(self, data: bytes, name: str = "", *, closed: bool = False) -> list[Match]:
         """Every place where a needle stands, in its most specific granularity; digests included.

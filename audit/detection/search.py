@@ -81,13 +81,7 @@ class Searcher:
             if not channel.hints and not self._worth(channel.data):
                 typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
                 continue
-            tree = unfold(
-                channel.data,
-                channel.hints,
-                bounds=self._bounds,
-                worth=self._worth,
-                probe=self._needles.contains,
-            )
+            tree = unfold(channel.data, channel.hints, bounds=self._bounds, sought=self._needles)
             limits += tree.limits
             found = self._in_tree(channel.name, tree)
             if len(found) > _MAX_MATCHES:
@@ -133,8 +127,8 @@ class Searcher:
 def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tuple[int, int]]:
     """The matches (field, number) of values that are told better in another field.
 
-    A match in a field is told better below it, where the part it stands in was opened. Parts that
-    overlap are readings of the same bytes: of those, the one with the most specific match tells it, and
+    A match in a field is told better below it, where the part it stands in was opened and what was found
+    there is as specific. Parts that overlap are readings of the same bytes: of those, the one with the most specific match tells it, and
     among equals the shortest part, which has the narrower path.
     """
     below: list[dict[str, list[int]]] = [{} for _ in fields]
@@ -157,9 +151,15 @@ def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tu
         if field.parent is not None:
             mute[index] |= mute[field.parent]
         for number, match in enumerate(per_field[index]):
-            inside = (fields[child] for child in below[index].get(match.canary, ()))
-            if match.canary in mute[index] or any(_holds(child, match.offset) for child in inside):
+            canary, rank = match.canary, SPECIFIC.index(match.granularity)
+            inside = [c for c in below[index].get(canary, ()) if _holds(fields[c], match.offset)]
+            better = any(best[child][canary] <= rank for child in inside)
+            if canary in mute[index] or better:
                 silent.add((index, number))
+            else:
+                # a part of the value that was opened by itself tells less than the whole
+                for child in inside:
+                    mute[child].add(canary)
     return silent
 
 

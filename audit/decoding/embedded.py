@@ -1,0 +1,110 @@
+"""What stands inside binary data that is of no known structure: runs of text, and data that begins a few
+bytes in, behind a length or a header of somebody's own.
+
+Text in the midst of bytes shows itself. Where it begins does not always: the byte before it may be a length
+that happens to be a letter, so the run is also read without its first letters, as a guess. What begins at
+an unknown place and has no mark is tried at the first few places only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from audit.decoding import bond, charset, compression, dns_message, lzstring, packed, protobuf
+from audit.decoding.coding import BINARY, Piece, Purse
+from audit.decoding.evidence import HEADS
+from audit.decoding.hiding import may_hide
+
+NAME = "embedded"
+_CHARACTER = (
+    rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
+)
+_RUN = re.compile(_CHARACTER + rb"{12,}+")
+_SPEAKS = re.compile(rb"[ -~]{6,}|(?:[ -~]\0{1,3}){5}|(?:\0{1,3}[ -~]){5}")
+_WIDE = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        ("utf-32le", rb"(?:[\t\n\r -~]\0\0\0){6,}+"),
+        ("utf-32be", rb"(?:\0\0\0[\t\n\r -~]){6,}+"),
+        ("utf-16le", rb"(?:[\t\n\r -~]\0){8,}+"),
+        ("utf-16be", rb"(?:\0[\t\n\r -~]){8,}+"),
+    )
+)
+_MAX_RUNS = 64
+_LEADS = 6  # how many bytes may stand before what is looked for
+_TAILS = 2  # and how many behind it
+_MIN = 24
+_MOST = 1 << 16
+_STRUCTURES = (
+    charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
+    charset.Gb18030(), dns_message.DnsMessage(),
+)  # fmt: skip
+
+
+def speaks(data: bytes) -> bool:
+    """Whether a few letters of text stand together in binary data, or a known header does."""
+    return _SPEAKS.search(data) is not None or any(head in data for head in HEADS[:4])
+
+
+class Runs:
+    """Runs of text inside binary data in which something may be encoded, UTF-16 and UTF-32 among them."""
+
+    name = NAME
+    covers = False
+    needs = (BINARY,)
+    bars = b""
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        pieces: list[Piece] = []
+        for count, match in enumerate(_RUN.finditer(data)):
+            if count == _MAX_RUNS:
+                purse.note("fields", f"more than {_MAX_RUNS} runs of text within one value")
+                break
+            run, start = match.group(), match.start()
+            if len(run) == len(data):
+                continue
+            if may_hide(run):
+                pieces.append(Piece(NAME, run, "", start, len(run)))
+            if start:
+                pieces += [
+                    Piece(NAME, run[lead:], "", start + lead, len(run) - lead, guess=True)
+                    for lead in range(1, min(_LEADS, len(run) - 8) + 1)
+                ]
+        return pieces or _wide(data)
+
+
+def _wide(data: bytes) -> list[Piece]:
+    if b"\0" not in data:
+        return []
+    found = [(match, name) for name, pattern in _WIDE if (match := pattern.search(data))]
+    longest = max((len(match.group()) for match, _ in found), default=0)
+    return [
+        Piece(name, match.group().replace(b"\0", b""), "", match.start(), len(match.group()), guess=True)
+        for match, name in found
+        if len(match.group()) == longest
+    ]
+
+
+def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
+    """What opens when the first few bytes of binary data are left out, or its last few: compressions that
+    have no header (if `markless`), and structures."""
+    if not _MIN <= len(data) <= _MOST:
+        return
+    if markless:
+        for lead in range(1, _LEADS + 1):
+            part = data[lead:]
+            found = [piece for coding in compression.RAW for piece in coding.begun(part, _TAILS, purse)]
+            for piece in found + lzstring.begun(part, purse):
+                yield piece._replace(offset=lead)
+    if len(data) < _MIN_STRUCTURE or not speaks(data) or not purse.charge(len(data) * _LEADS * _TAILS):
+        return
+    for lead in range(1, _LEADS + 1):
+        for tail in range(_TAILS + 1):
+            part = data[lead : len(data) - tail]
+            for coding in _STRUCTURES:
+                for piece in coding.peel(part, "", purse):
+                    yield piece._replace(offset=(piece.offset or 0) + lead)
+
+
+_MIN_STRUCTURE = 48

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from audit.records import LimitHit
@@ -61,6 +62,7 @@ class Bounds:
     guessing: int = 96 << 20
     nesting: int = 512
 
+    @lru_cache(16)  # noqa: B019  (values, not objects with a life)
     def of_guesses(self) -> Bounds:
         """What all guesses about one transmission may cost together."""
         return replace(self, fields=20_000, bytes=48 << 20, work=self.guessing)

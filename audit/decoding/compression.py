@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import brotli
@@ -356,12 +356,26 @@ class Headerless:
         return []
 
 
-RAW = (
-    Headerless("brotli", _may_unbrotli, _unbrotli),
-    Headerless("deflate", _may_inflate, _inflate(-15, _never)),
-    Headerless("snappy", _may_unsnap, _unsnap),
-    Headerless("lz4", _may_unlz4, _unlz4_block),
-)
+_RAW_BROTLI = Headerless("brotli", _may_unbrotli, _unbrotli)
+_RAW_DEFLATE = Headerless("deflate", _may_inflate, _inflate(-15, _never))
+_RAW_SNAPPY = Headerless("snappy", _may_unsnap, _unsnap)
+_RAW_LZ4 = Headerless("lz4", _may_unlz4, _unlz4_block)
+RAW = (_RAW_BROTLI, _RAW_DEFLATE, _RAW_SNAPPY, _RAW_LZ4)
+
+
+def likely(data: bytes, at: int) -> Iterator[Headerless]:
+    """Which of these may begin at a place that nothing else points to. Of brotli's windows only the usual ones
+    of 4 and 16 MB are thought of, of deflate an only block. `data` holds 24 bytes more at least."""
+    first, size = data[at], len(data) - at
+    if first & 15 in (11, 15):
+        yield _RAW_BROTLI
+    if first & 7 in (3, 5) or (first & 7 == 1 and data[at + 1] ^ data[at + 3] == 255):
+        yield _RAW_DEFLATE
+    if first > 127 or (first + 18 > size and not data[at + 1] & 3):
+        yield _RAW_SNAPPY
+    literals = first >> 4
+    if literals == 15 or (literals and not data[at + literals + 2]) or not (data[at + 2] or data[at + 3]):
+        yield _RAW_LZ4
 
 
 _INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|x[\x01\x5e\x9c\xda]")

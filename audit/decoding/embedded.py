@@ -34,7 +34,7 @@ _WIDE = tuple(
 _MAX_RUNS = 64
 _LEADS = 6  # how many bytes may stand before what is looked for
 _TAILS = 2  # and how many behind it
-_MIN = 24
+_MIN = 36
 _MOST = 1 << 16
 _STRUCTURES = (
     charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
@@ -93,10 +93,12 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
         return
     if markless:
         for lead in range(1, _LEADS + 1):
-            part = data[lead:]
-            found = [piece for coding in compression.RAW for piece in coding.begun(part, _TAILS, purse)]
-            for piece in found + lzstring.begun(part, purse):
-                yield piece._replace(offset=lead)
+            for coding in compression.likely(data, lead):
+                for piece in coding.begun(data[lead:], _TAILS, purse):
+                    yield piece._replace(offset=lead)
+            if lzstring.may_begin(data, lead):
+                for piece in lzstring.BYTES.peel(data[lead:], "", purse):
+                    yield piece._replace(offset=lead)
     if len(data) < _MIN_STRUCTURE or not speaks(data) or not purse.charge(len(data) * _LEADS * _TAILS):
         return
     for lead in range(1, _LEADS + 1):

@@ -21,6 +21,7 @@ _MARK = re.compile(
 )
 _ADDRESS = re.compile(rb"https?:|www\.|\.(?:com|net|org|html?|php)\b|%2F|%3A")
 _OTHERS = bytes(byte for byte in range(128) if not chr(byte).isalnum() and byte != 32)
+_LETTERS = re.compile(rb"[ -~]{5}")
 _LOOK = 1 << 16
 _PEEK = 1024
 
@@ -49,6 +50,20 @@ def is_clean(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def is_noise(data: bytes) -> bool:
+    """Whether short data shows nothing at all: neither a few letters together, nor a header, nor UTF-16 or
+    GB 18030. So look identifiers, digests and keys, of which telemetry is full."""
+    if not 8 <= len(data) <= 64 or data.isascii() or _LETTERS.search(data) or has_head(data):
+        return False
+    if len(data) == len(data.translate(None, _CONTROLS)):
+        return False
+    return not (_is_wide(data[::2]) or _is_wide(data[1::2])) and data.count(0) * 4 < len(data)
+
+
+def _is_wide(high: bytes) -> bool:
+    return min(high) >= 0x2E and max(high) <= 0xD7
 
 
 def reads(data: bytes) -> bool:

@@ -131,12 +131,16 @@ def _keys(data: bytes) -> list[int]:
     keys = _by_marks(sample, told)
     if keys[:1] == [0] or _reads_as_it_is(sample):
         return []
+    size, sorts = len(sample), set(sample)
+    high = size - len(sample.translate(None, _HIGH))
+    if size <= _SHORT_SAMPLE and len(sorts) * 4 > size * 3 and size <= high * 4 <= size * 3:
+        return keys  # no two alike, and of both halves: no text is so under any key
     zlib_key = data[0] ^ 0x78
     if is_zlib(data[:8].translate(_UNDER[zlib_key])):
         keys.append(zlib_key)
     # lengths and UTF-16 have zeros: that of the most frequent byte, and those that stand next to each other
-    common = max(set(sample), key=sample.count)
-    if sample.count(common) * 6 >= len(sample):
+    common = max(sorts, key=sample.count)
+    if sample.count(common) * 6 >= size:
         keys.append(common)
     if b"\0\0" in told[:_FRAME]:
         keys.append(sample[told.index(b"\0\0")])

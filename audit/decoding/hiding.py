@@ -7,11 +7,13 @@ C; only where one of them sees something is it looked at closer.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from audit.decoding.base64_runs import hidden_text, known_head, mixed
 from audit.decoding.evidence import is_zlib, telling
 
 _RUN_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_REMEMBERED = 128
 _ODD_ALONE = b"!#$*;<>@^`|~"
 _CLASSES = bytes(
     65
@@ -57,14 +59,26 @@ _PLAIN = re.compile(rb"(?:" + _WORDS + rb"|[ .,:?&#()]|=(?![0-9A-F]{2}=|3D|20[^&
 
 def inert(data: bytes) -> bool:
     """Whether data is nothing but words and numbers, in which no coding but a guess would see anything."""
-    return _INERT.fullmatch(data) is not None and not (len(data) >= 8 and _is_list(data))
+    return _INERT.fullmatch(data) is not None and not _is_short_list(data)
 
 
 def plain(data: bytes) -> bool:
     """Whether nothing is encoded in data, by the shortest way to tell."""
+    return _is_plain_value(data) if len(data) <= _REMEMBERED else not may_hide(data)
+
+
+@lru_cache(1 << 16)
+def _is_plain_value(data: bytes) -> bool:
+    # what telemetry says, it says again and again
     if _PLAIN.fullmatch(data):
-        return not (len(data) >= 8 and _is_list(data))
+        return not _is_short_list(data)
     return not may_hide(data)
+
+
+def _is_short_list(data: bytes) -> bool:
+    if len(data) < 15:
+        return b"xn--" in data
+    return (any(data.count(mark) >= 7 for mark in b",:- ") or b"xn--" in data) and _is_list(data)
 
 
 def _is_list(data: bytes) -> bool:

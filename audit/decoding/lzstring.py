@@ -7,6 +7,7 @@ character. Codes are read from a string of bits, each with its lowest bit first.
 
 from __future__ import annotations
 
+import binascii
 import codecs
 import re
 from collections.abc import Callable
@@ -91,9 +92,11 @@ class LzString:
         needs: tuple[bytes, ...],
         bars: bytes,
         bits: Callable[[bytes], str | None],
+        first: Callable[[bytes], bytes] | None = None,
         *,
         chancy: bool = False,
     ) -> None:
+        self._first = first
         self.chancy = chancy
         self.markless = True
         self.needs = needs
@@ -101,7 +104,9 @@ class LzString:
         self._bits = bits
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if len(data) > _MAX_INPUT or not purse.charge(len(data)):
+        if not 8 <= len(data) <= _MAX_INPUT or not purse.charge(len(data)):
+            return []
+        if self._first and not may_begin(self._first(data), 0):
             return []
         start = self._bits(data[:_START])
         if start is None or decompress(start, _MAX_OUTPUT) is None:
@@ -140,21 +145,42 @@ def _of_bytes(data: bytes) -> str:
     return format(int.from_bytes(data), f"0{len(data) * 8}b")
 
 
-_BYTES = LzString((BINARY,), b"", _of_bytes, chancy=True)
+def _first_bytes(letters: bytes) -> bytes:
+    """What the first letters stand for; both alphabets begin like that of base64."""
+    try:
+        return binascii.a2b_base64(letters[:4].translate(_TO_STANDARD))
+    except binascii.Error:
+        return b"\xff\xff\xff"  # other letters: what no stream begins with
+
+
+_TO_STANDARD = bytes.maketrans(b"-$=", b"/AA")
+BYTES = LzString((BINARY,), b"", _of_bytes, bytes, chancy=True)
 _MARKS = b'%=:"&\\<!;?{}.'
 LZ_STRINGS = (
     LzString(
         (UPPER, LOWER),
         _MARKS.replace(b"=", b"") + b"$-" + BINARY + b" \n",
         _of_letters(_BASE64, _BASE64_WHOLE),
+        _first_bytes,
     ),
-    LzString((UPPER, LOWER), _MARKS + BINARY + b" \n", _of_letters(_URI, _URI_WHOLE)),
+    LzString((UPPER, LOWER), _MARKS + BINARY + b" \n", _of_letters(_URI, _URI_WHOLE), _first_bytes),
     LzString((b"\x80",), CONTROL, _of_utf16),
-    _BYTES,
+    BYTES,
 )
 
 
-def begun(data: bytes, purse: Purse) -> list[Piece]:
-    """The text of a stream of bytes that begins here; bytes may follow that are no part of it."""
-    # the first code, of two bits, is that of a literal: one of 8 bits, or one of 16
-    return _BYTES.peel(data, "", purse) if data[0] & 0x40 == 0 else []
+def may_begin(data: bytes, at: int) -> bool:
+    """Whether the first code of a stream of bytes is that of a literal, and the second one's may be too."""
+    first, second = data[at], data[at + 1]
+    if first & 0x40:
+        return False
+    if first & 0x80:
+        # a letter of 16 bits: most text in them is Chinese, Japanese or Korean
+        high = _MIRRORED[(second << 8 | data[at + 2]) >> 6 & 255]
+        return high <= 0x06 or 0x20 <= high <= 0xD7
+    letter = _MIRRORED[(first << 8 | second) >> 6 & 255]
+    code = _MIRRORED[second << 2 & 0xE0]
+    return 32 <= letter < 127 and code in (0, 1, 3, 4)
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

@@ -29,6 +29,7 @@ _PADDING = re.compile(rb"[A-Za-z0-9+/_-]+={1,6}")
 _ADDRESS = re.compile(
     rb"[A-Za-z][A-Za-z0-9+.-]{0,63}:(?://)?[^\s?#\"<>]*|/[^\s?#\"<>]*|[\w-]{1,63}(?:\.[\w-]{1,63})+[^\s?#\"<>]*"
 )
+_LONG_NUMBER = 10**18
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_$]{0,23}")
 _JSON_START = re.compile(rb"\s*[\[{\"]")
@@ -99,7 +100,7 @@ def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
         if kind is str:
             value = node.encode("utf-8", "surrogatepass")  # type: ignore[attr-defined]
         elif kind is int or kind is float:
-            if abs(node) >= 1000:  # type: ignore[arg-type]
+            if abs(node) >= (_LONG_NUMBER if coded_only else 1000):  # type: ignore[arg-type]
                 value = _digits(node)  # type: ignore[arg-type]
         elif isinstance(node, bytes):
             value = node

@@ -33,7 +33,7 @@ from audit.decoding import (
     text,
 )  # fmt: skip
 from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, Sought, fits, kinds
-from audit.decoding.evidence import has_head, is_clean, is_text, marked, names_address, reads, telling
+from audit.decoding.evidence import has_head, is_clean, is_text, marked, names_address, is_noise, reads, telling
 from audit.decoding.hiding import inert, is_token, may_hide, token_speaks
 from audit.records import Field, LimitHit
 
@@ -87,6 +87,8 @@ _CANDIDATES: tuple[Candidate, ...] = (
     *guesses.DISGUISES,
     XOR,
 )
+_OF_NOISE: tuple[Candidate, ...] = (*compression.RAW, lzstring.BYTES, XOR)
+_OF_MARKS = frozenset((radix.ASCII85, radix.GIT85, radix.Z85))
 _MARKLESS = frozenset(coding.name for coding in _CANDIDATES if coding.markless)
 _CHANCY = frozenset(coding.name for coding in (*guesses.DISGUISES, XOR))
 # Layers that chance does not produce: what they open must have been meant.
@@ -102,6 +104,7 @@ _DECLARING = frozenset(("form", "application/x-www-form-urlencoded", "cookie"))
 # What handling a value costs beside looking at its bytes, in bytes looked at.
 _PER_FIELD = 1_000
 _MIN_TEXT = 8
+_NOISE: list[Piece] = []  # in the place of readings: that there is nothing to see
 _OPENING = (b"{", b"[")
 _MOST_READINGS = 16
 _LONG_TOKEN = 96
@@ -148,6 +151,7 @@ class _Growth:
         self.bounds = bounds
         self.sought = sought
         self.candidates = extra + _CANDIDATES
+        self.of_noise = extra + _OF_NOISE
         self.purse = Purse.filled(bounds)
         self.fields = [Field(path="", layers=(), data=data)]
         self.guess: list[int | None] = [None]
@@ -219,6 +223,9 @@ class _Growth:
             if len(data) >= _MIN_TEXT and (self.sought is None or not purse.coded_only):
                 self.doubtful.append((index, []))
             return [], hints
+        if is_noise(data):
+            self.doubtful.append((index, _NOISE))
+            return [], hints
         codings = _codings(kinds(data))
         while True:
             hint = hints[0] if hints else ""
@@ -254,13 +261,17 @@ class _Growth:
         data = field.data
         if not _MIN_TEXT <= len(data) <= _MOST_GUESSED:
             return
-        text = is_clean(data)
+        noise = readings is _NOISE
+        text = not noise and is_clean(data)
         plain = text and data[-1:] not in _OPENING and not may_hide(data) and reads(data)
         if plain and (names_address(data) or (self.sought and not self.sought.traced(data))):
             return
         for piece in readings:
             yield piece, False
-        for coding in _fitting(self.candidates, kinds(data)):
+        token = text and len(data) < _LONG_TOKEN and is_token(data)
+        for coding in self.of_noise if noise else _fitting(self.candidates, kinds(data)):
+            if token and coding in _OF_MARKS:
+                continue
             if (self.spent[index] and coding.markless) or (
                 coding.name in field.layers if coding.chancy else plain
             ):
@@ -268,8 +279,10 @@ class _Growth:
             if not purse.charge(len(data) + _PER_FIELD):
                 return
             for piece in self._peeled(coding, data, purse):
-                if piece.data != data and (not coding.chancy or self._promises(piece.data, data)):
+                if len(piece.data) >= _MIN_TEXT and (not coding.chancy or self._promises(piece.data, data)):
                     yield piece, coding.markless
+        if noise and has_head(data[:-_MIN_TEXT:-1]):
+            yield guesses.Reversed().peel(data, "", purse)[0], True
         if not text:
             for piece in embedded.starts(data, purse, markless=not self.spent[index]):
                 yield piece, piece.layer in _MARKLESS
@@ -375,5 +388,6 @@ def _codings(present: frozenset[int]) -> tuple[Coding, ...]:
     return tuple(coding for coding in CODINGS if fits(coding, present))
 
 
-def _fitting(candidates: tuple[Candidate, ...], present: frozenset[int]) -> Iterator[Candidate]:
-    return (coding for coding in candidates if fits(coding, present))
+@lru_cache(4096)
+def _fitting(candidates: tuple[Candidate, ...], present: frozenset[int]) -> tuple[Candidate, ...]:
+    return tuple(coding for coding in candidates if fits(coding, present))

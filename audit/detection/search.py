@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from msgspec import structs
 
@@ -21,6 +22,7 @@ from audit.records import Field, Granularity, LimitHit, Match
 _EXCERPT_BEFORE = 48
 _EXCERPT_AFTER = 80
 _MAX_MATCHES = 10_000
+_REMEMBERED = 512
 _ADDRESS_CHANNELS = ("url.host", "url.path", "url.query")
 _WITH_HOST = ("host", "no_query", "no_scheme", "full")
 
@@ -65,6 +67,8 @@ class Searcher:
     def __init__(self, needles: Needles, bounds: Bounds | None = None) -> None:
         self._needles = needles
         self._bounds = bounds or Bounds()
+        # most headers of a client are the same in all its requests
+        self._worth = lru_cache(1 << 12)(self._is_worth)
 
     def search(self, channels: Iterable[Channel]) -> Result:
         """Every place in these channels where a canary stands. Pure; raises nothing on any bytes."""
@@ -78,7 +82,8 @@ class Searcher:
         for channel in channels:
             if not channel.data:
                 continue
-            if not channel.hints and not self._worth(channel.data):
+            worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
+            if not channel.hints and not worth(channel.data):
                 typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
                 continue
             tree = unfold(channel.data, channel.hints, bounds=self._bounds, sought=self._needles)
@@ -95,7 +100,7 @@ class Searcher:
             return _NOTHING
         return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits))
 
-    def _worth(self, data: bytes) -> bool:
+    def _is_worth(self, data: bytes) -> bool:
         return may_hide(data) or self._needles.traced(data)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:

@@ -27,6 +27,8 @@ _READ = 1 << 16
 # gives all it has at once: steps as short as this one hold at most one meta-block header.
 _BROTLI_STEP = 16
 _SNAPPY_CHUNK = 1 << 16
+# one block of zstd, of 128 kB at most, can take four bytes (RFC 8878, 3.1.1.2.3)
+_ZSTD_STEP = 16
 _TRIAL = 1 << 20
 _PEEK = 512
 _LEAST = 12
@@ -95,16 +97,24 @@ def _unzstd(data: bytes, limit: int) -> Run:
     engine = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     out: list[bytes] = []
     size = 0
-    try:
-        with engine.stream_reader(data, read_across_frames=True) as reader:
-            while piece := reader.read(min(_READ, limit - size)):
+    # frames may follow one another (RFC 8878, 3.1); what follows and is none ends the reading
+    while data.startswith(b"\x28\xb5\x2f\xfd"):
+        frame = engine.decompressobj()
+        at = 0
+        try:
+            while at < len(data) and not frame.eof:
+                piece = frame.decompress(data[at : at + _ZSTD_STEP])
+                at += _ZSTD_STEP
                 out.append(piece)
                 size += len(piece)
                 if size >= limit:
-                    return Run(b"".join(out), True, False)
-    except zstandard.ZstdError:
-        return Run(b"".join(out), False, False)
-    return Run(b"".join(out), False, True)
+                    return Run(b"".join(out)[:limit], True, False)
+        except zstandard.ZstdError:
+            return Run(b"".join(out), False, False)
+        if not frame.eof:
+            return Run(b"".join(out), False, False)
+        data = frame.unused_data + data[at:]
+    return Run(b"".join(out), False, not data, True)
 
 
 def _unlz4(data: bytes, limit: int) -> Run:
@@ -378,12 +388,12 @@ def likely(data: bytes, at: int) -> Iterator[Headerless]:
         yield _RAW_LZ4
 
 
-_INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|x[\x01\x5e\x9c\xda]")
+_INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|\xff\x06\x00\x00sNaPpY|x[\x01\x5e\x9c\xda]")
 _MAX_INNER = 64
 
 
 class Inner:
-    """gzip, zstd or zlib at an inner offset of binary data, behind a header of somebody's own (Alibaba's
+    """gzip, zstd, LZ4, snappy or zlib at an inner offset of binary data, behind a header of somebody's own (Alibaba's
     UT SDK puts gzip at byte 8), or several, one after the other."""
 
     name = "compression"

@@ -20,8 +20,10 @@ _MARK = re.compile(
     rb"&(?:quot|amp|lt|gt|#\d{1,6});"
 )
 _ADDRESS = re.compile(rb"https?:|www\.|\.(?:com|net|org|html?|php)\b|%2F|%3A")
-_OTHERS = bytes(byte for byte in range(128) if not chr(byte).isalnum() and byte != 32)
-_LETTERS = re.compile(rb"[ -~]{5}")
+_OTHERS = b"!#$*;<>@[\\]^`{|}~\t\n\r"
+# the heads of small maps and arrays in MessagePack and CBOR
+_SMALL = frozenset((*range(0x81, 0x90), *range(0xA1, 0xB0)))
+_SHOWING = re.compile(rb"[ -~]{4}|" + b"|".join(map(re.escape, HEADS)))
 _LOOK = 1 << 16
 _PEEK = 1024
 
@@ -55,7 +57,7 @@ def is_clean(data: bytes) -> bool:
 def is_noise(data: bytes) -> bool:
     """Whether short data shows nothing at all: neither a few letters together, nor a header, nor UTF-16 or
     GB 18030. So look identifiers, digests and keys, of which telemetry is full."""
-    if not 8 <= len(data) <= 64 or data.isascii() or _LETTERS.search(data) or has_head(data):
+    if not 8 <= len(data) <= 64 or data.isascii() or data[0] in _SMALL or _SHOWING.search(data) or is_zlib(data):
         return False
     if len(data) == len(data.translate(None, _CONTROLS)):
         return False
@@ -67,8 +69,8 @@ def _is_wide(high: bytes) -> bool:
 
 
 def reads(data: bytes) -> bool:
-    """Whether text has no more marks between its letters than sentences, addresses and documents have."""
-    return (len(data) - len(data.translate(None, _OTHERS))) * 3 <= len(data)
+    """Whether text has no more odd marks between its letters than sentences and addresses have."""
+    return (len(data) - len(data.translate(None, _OTHERS))) * 16 <= len(data)
 
 
 def has_head(data: bytes) -> bool:

@@ -71,9 +71,9 @@ class Rot13:
 _CODED = re.compile(
     rb"(?:\\x[0-9A-Fa-f]{2}){3,}+|(?:\\u[0-9A-Fa-f]{4}){2,}+|(?:%[0-9A-Fa-f]{2}){2,}+|(?:=[0-9A-F]{2}){2,}+"
     rb"|(?:&(?:amp;)?#?\w{1,8};){2,}+|(?:[0-9a-f]{2}[: ]){6,}+|(?:[0-9A-F]{2}[: ]){6,}+|(?:\d{1,3}, ){4,}+"
-    rb"|\"[\w$]+\": ?[\[{\"\d]|</?[a-z]+[ >]|&\w+=|[0-9a-f]{16,}+|[0-9A-F]{16,}+|[A-Za-z0-9+/]{24,}+"
-    rb"|[A-Z2-7]{24,}+|[a-z2-7]{24,}+"
+    rb"|\"[\w$]+\": ?[\[{\"\d]|</?[a-z]+[ >]|&\w+="
 )
+_RUN = re.compile(rb"[0-9a-f]{16,}+|[0-9A-F]{16,}+|[A-Z2-7]{24,}+|[a-z2-7]{24,}+|[A-Za-z0-9+/]{24,}+")
 DISGUISES = (Reversed(), Rot13())
 _SAMPLE = 4096
 _SHORT_SAMPLE = 64
@@ -175,9 +175,9 @@ def _by_letters(sample: bytes) -> list[int]:
     ranked = []
     for key in keys:
         out = sample[:_RANKED].translate(_UNDER[key])
-        coded = sum(len(match) for match in _CODED.findall(out))
+        coded, run = (sum(len(match) for match in pattern.findall(out)) for pattern in (_CODED, _RUN))
         rest = len(out.translate(None, _LIKELY))
-        ranked.append((rest * 4 - coded * 3, len(kinds(out)), key))
+        ranked.append((rest * 4 - coded * 4 - run * 3, len(kinds(out)), key))
     return [key for *_, key in sorted(ranked)]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from audit.decoding.base64_runs import hidden_text, known_head, mixed
-from audit.decoding.evidence import is_zlib, telling
+from audit.decoding.base64_runs import hidden_text, known_head, mixed, unbase64
+from audit.decoding.evidence import is_clean, is_zlib, reads, telling
 
 _RUN_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _REMEMBERED = 128
@@ -27,7 +27,10 @@ _CLASSES = bytes(
 )
 _RUN = b"A" * 12
 _DIGITS = bytes(48 if 48 <= c < 58 else 44 if c == 44 else 32 for c in range(256))
-_PAIRS = bytes(48 if chr(c) in "0123456789abcdefABCDEF" else 58 if c in b":- " else 32 for c in range(256))
+# (also of hex digits rotated by thirteen)
+_PAIRS = bytes(
+    48 if chr(c) in "0123456789abcdefnopqrsABCDEFNOPQRS" else 58 if c in b":- +" else 32 for c in range(256)
+)
 _SPACE = b" \t\r\n-"
 _RUNS = re.compile(rb"[A-Za-z0-9+/_-]{12,}+")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -37,6 +40,7 @@ _ENTITY = re.compile(rb"&#?[0-9A-Za-z]{1,31};")
 _BROKEN = re.compile(rb"(?:[0-9]++[A-Za-z]{1,4}+){4}")
 _QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
+_SPEAKING = re.compile(rb"[ -~]{5}")
 _SOLID = re.compile(rb"[0-9A-Za-z]{12}")
 _DENSE = re.compile(rb"[^\s\"]{10,}")
 _ODD = b"!#$()*;<>?@^`|~"
@@ -64,7 +68,7 @@ def inert(data: bytes) -> bool:
 
 def plain(data: bytes) -> bool:
     """Whether nothing is encoded in data, by the shortest way to tell."""
-    return _is_plain_value(data) if len(data) <= _REMEMBERED else not may_hide(data)
+    return _is_plain_value(data) if len(data) <= _REMEMBERED else not may_hide(data) and reads(data)
 
 
 @lru_cache(1 << 16)
@@ -72,7 +76,7 @@ def _is_plain_value(data: bytes) -> bool:
     # what telemetry says, it says again and again
     if _PLAIN.fullmatch(data):
         return not _is_short_list(data)
-    return not may_hide(data)
+    return not may_hide(data) and reads(data)
 
 
 def _is_short_list(data: bytes) -> bool:
@@ -101,6 +105,9 @@ def token_speaks(data: bytes) -> bool:
     if not is_token(data):
         return False
     if hidden_text(data) or known_head(data):
+        return True
+    decoded = unbase64(data)
+    if decoded and (is_clean(decoded) or _SPEAKING.search(decoded) or decoded.count(0) * 6 > len(decoded)):
         return True
     letters = data.rstrip(b"=")
     if len(letters) % 2 == 0 and not letters.lower().strip(b"0123456789abcdef"):
@@ -155,9 +162,11 @@ def _may_be_coded(run: bytes) -> bool:
 
 
 def _spells(digits: bytes) -> bool:
-    return len(digits) % 2 == 0 and all(
-        0x20 <= int(digits[at : at + 2], 16) < 0x7F for at in range(0, len(digits), 2)
-    )
+    """Whether a number is the hex of printable ASCII, or of UTF-16 or UTF-32."""
+    if len(digits) % 2:
+        return False
+    data = bytes.fromhex(digits.decode("ascii")).replace(b"\0", b"")
+    return is_clean(data)
 
 
 def _may_be_85(data: bytes) -> bool:

@@ -57,6 +57,8 @@ def _part(part: bytes, start: int, index: int) -> list[Piece]:
         for name, colon, value in (line.partition(b":") for line in head.split(b"\n"))
         if colon
     }
+    if not fields and head.strip():
+        return []
     disposition = b" " + fields.get(b"content-disposition", b"")
     name = _NAME.search(disposition)
     path = name.group(1).decode("utf-8", "backslashreplace") if name else str(index)

@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from audit.decoding.coding import CONTROL, LETTER, LOWER, UPPER, Piece, Purse
+from audit.decoding.coding import CONTROL, DIGIT, LETTER, LOWER, UPPER, Piece, Purse
 from audit.decoding.evidence import telling
 
 _HEX_RUN = re.compile(rb"[0-9A-Fa-f]{12,}+")
@@ -52,7 +52,9 @@ class Hex:
             if len(pieces) == _MAX_RUNS:
                 purse.note("fields", f"hex: more than {_MAX_RUNS} runs in one value")
                 break
-            if telling(decoded) or (len(digits) >= 16 and not digits.isdigit()):
+            # digits alone are a number, unless they are of UTF-16 or UTF-32
+            wide = decoded.count(0) * 3 >= len(decoded)
+            if telling(decoded) or (len(digits) >= 16 and (wide or not digits.isdigit())):
                 pieces.append(Piece("hex", decoded, "", start, end - start))
         if not pieces:
             for match in _HEX_SPACED.finditer(data):
@@ -142,7 +144,7 @@ class Base58:
     covers = True
     chancy = False
     markless = False
-    needs = (UPPER, LOWER, b"2")
+    needs = (UPPER, LOWER, DIGIT)
     bars = b'+/-{}. \n;?=%&\\:<$"!\x00\x01\x80'
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
@@ -154,7 +156,7 @@ class Base58:
 _Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _GIT = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 _ASCII85 = bytes(range(33, 118))
-_ODD = b"!\"#$'()*;<>?@[\\]^`{|}~"
+_ODD = b"!\"#$%&'()*,:;<>?@[\\]^`{|}~"
 _MIN_85 = 10
 _MAX_85 = 1 << 20
 
@@ -196,10 +198,10 @@ class Base85:
         letters = self._prepare(data)
         if letters is None or letters.translate(None, self._alphabet):
             return []
-        # a quarter of the alphabet are marks of punctuation that texts seldom hold
-        odd = len(letters) - len(letters.translate(None, _ODD))
+        # a third of the alphabet are marks of punctuation
+        odd = len(letters) != len(letters.translate(None, _ODD)) or data.startswith(b"<~")
         if (
-            (odd * 16 < len(letters) and (len(letters) < 60 or letters.isalpha()))
+            (not odd and (len(letters) < 60 or letters.isalpha()))
             or b"://" in letters
             or not purse.charge(len(letters) * 16)
         ):

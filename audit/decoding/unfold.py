@@ -106,7 +106,7 @@ _PER_FIELD = 1_000
 _MIN_TEXT = 8
 _NOISE: list[Piece] = []  # in the place of readings: that there is nothing to see
 _OPENING = (b"{", b"[")
-_MOST_READINGS = 16
+_MOST_READINGS, _MOST_KEYS, _SHORT = 16, 48, 256
 _LONG_TOKEN = 96
 _MOST_GUESSED = 8 << 20  # nobody hides more than this without a mark of what it is
 
@@ -158,6 +158,9 @@ class _Growth:
         self.spent = [False]
         self.doubtful: list[tuple[int, list[Piece]]] = []
         self.tried: set[tuple[bytes, bool]] = set()
+        self.top: dict[int, int] = {}  # of a field in a guess, the evident one that was guessed at
+        self.holding: set[int] = set()  # the fields in guesses that hold what is looked for
+        self.solved: set[int] = set()  # the evident ones in whose guesses such a field is
 
     def tree(self, hints: tuple[str, ...]) -> Tree:
         """Grows what is evident, then what is guessed, and cuts off the guesses that led to nothing."""
@@ -168,7 +171,8 @@ class _Growth:
         for index, readings in self.doubtful:  # grows under way
             if purse.work <= 0:
                 break
-            self._guess(index, readings, purse)
+            if self.top.get(index, index) not in self.solved:
+                self._guess(index, readings, purse)
         if purse.hits:
             self.purse.note("time", "not every reading of what nothing marks was tried to its end")
         return Tree(self._pruned(), self.purse.hits)
@@ -200,7 +204,7 @@ class _Growth:
     def _add(
         self, index: int, pieces: list[Piece], hints: tuple[str, ...], purse: Purse
     ) -> list[tuple[int, tuple[str, ...]]]:
-        parent, guess, spent = self.fields[index], self.guess[index], self.spent[index]
+        guess, spent = self.guess[index], self.spent[index]
         opened = []
         for piece in pieces:
             if not purse.take(len(piece.data)):
@@ -209,10 +213,19 @@ class _Growth:
                 opened.append((len(self.fields), (piece.hint,) if piece.hint else hints[1:]))
                 if guess is not None:
                     self.tried.add((piece.data, spent))
-            self.fields.append(_below(parent, index, piece))
-            self.guess.append(guess)
-            self.spent.append(spent)
+            self._append(index, piece, guess, spent=spent)
         return opened
+
+    def _append(self, index: int, piece: Piece, guess: int | None, *, spent: bool) -> None:
+        child = len(self.fields)
+        self.fields.append(_below(self.fields[index], index, piece))
+        self.guess.append(guess)
+        self.spent.append(spent)
+        if guess is not None:
+            top = self.top[child] = self.top.get(index, index)
+            if self.sought and self.sought.contains(piece.data):
+                self.holding.add(child)
+                self.solved.add(top)
 
     def _open(self, index: int, hints: tuple[str, ...], purse: Purse) -> tuple[list[Piece], tuple[str, ...]]:
         """What the first declaration that is true opens, or what opens undeclared."""
@@ -246,14 +259,12 @@ class _Growth:
             if not purse.take(len(piece.data)):
                 return
             child = len(self.fields)
-            self.fields.append(_below(self.fields[index], index, piece))
-            self.guess.append(child)
-            self.spent.append(self.spent[index] or markless)
+            self._append(index, piece, child, spent=self.spent[index] or markless)
             # several readings often come down to the same
             if (piece.data, self.spent[child]) not in self.tried:
                 self.tried.add((piece.data, self.spent[child]))
                 self._grow([(child, ())], purse)
-            if markless and self.sought and self.sought.contains(piece.data):
+            if markless and child in self.holding:
                 return
 
     def _readings(self, index: int, readings: list[Piece], purse: Purse) -> Iterator[tuple[Piece, bool]]:
@@ -292,7 +303,7 @@ class _Growth:
             keys = self.sought.keys(data)
             if keys:
                 return guesses.under(data, keys)
-        return coding.peel(data, "", purse)[:_MOST_READINGS]
+        return coding.peel(data, "", purse)[: _MOST_KEYS if len(data) <= _SHORT else _MOST_READINGS]
 
     def _promises(self, data: bytes, before: bytes) -> bool:
         """Whether a chancy reading is worth a closer look: what it gives must show something by itself."""
@@ -336,7 +347,7 @@ class _Growth:
     def _proof(self, index: int, root: int) -> int:
         """2: it holds what is looked for; 1: it shows that the guess was right; 0: neither."""
         field = self.fields[index]
-        if self.sought and self.sought.contains(field.data):
+        if index in self.holding:
             return 2
         if index != root and field.layers[-1] in _PROOF:
             return 1

@@ -146,7 +146,12 @@ class Needles:
             anchors |= set(_guises(text))
         self._automaton = _automaton(texts)
         self._traces = _automaton(sorted(anchors.union(texts)))
-        told = {differences(text).translate(_CASELESS): text for text in texts if len(text) >= _MIN_XORED}
+        told = {
+            differences(form).translate(_CASELESS): form
+            for text in texts
+            for form in _wide_forms(text)
+            if len(form) >= _MIN_XORED
+        }
         self._told_texts = list(told.values())
         self._told = _automaton(list(told))
         self._digests = digests(self.canaries, digest_inputs)
@@ -256,6 +261,14 @@ def _guises(text: bytes) -> Iterator[bytes]:
     yield text.translate(_ROT13)
     for key in range(1, 32):
         yield bytes(c ^ key for c in text).lower()
+
+
+def _wide_forms(text: bytes) -> Iterator[bytes]:
+    """A needle as it is, and where it is not ASCII in GB 18030, in which too it may be XORed."""
+    yield text
+    if not text.isascii():
+        with contextlib.suppress(UnicodeError):
+            yield text.decode("utf-8").encode("gb18030").lower()
 
 
 def _anchor_length(typed: str) -> int:

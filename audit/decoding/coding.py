@@ -38,8 +38,8 @@ class Piece(NamedTuple):
 class Sought(Protocol):
     """What is looked for. Decoding needs to know it only to be quick, and sure of what it guessed."""
 
-    def contains(self, data: bytes) -> bool:
-        """Whether something looked for stands in the data as it is."""
+    def holds(self, data: bytes) -> bool:
+        """Whether something looked for stands in the data as it is, and is no part of a longer word."""
 
     def traced(self, data: bytes) -> bool:
         """Whether something looked for shows in the data as it is, reversed, rotated, or begun."""

@@ -42,6 +42,7 @@ _QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
 _SPEAKING = re.compile(rb"[ -~]{5}")
 _SOLID = re.compile(rb"[0-9A-Za-z]{12}")
+_UUENCODED = re.compile(rb"begin [0-7]{3,4} [^\r\n]{1,255}\r?\n")
 _DENSE = re.compile(rb"[^\s\"]{10,}")
 _ODD = b"!#$()*;<>?@^`|~"
 
@@ -124,6 +125,8 @@ def may_hide(data: bytes) -> bool:
     if b"%" in data or b"\\" in data or not data.isascii() or b"//:" in data or b"uggc" in data:
         return True
     if b"=" in data and _QUOTED.search(data):
+        return True
+    if b"begin " in data and _UUENCODED.search(data):
         return True
     if b"&" in data and b";" in data and _ENTITY.search(data):
         return True

@@ -105,8 +105,9 @@ class Base32:
             decoded = standard.b32decode(letters.upper() + b"=" * (-len(letters) % 8))
             # letters of one case and the digits 2 to 7 alone are rare by chance at this length
             evident = len(letters) >= 24 and not letters.isalpha()
-            if telling(decoded) or evident:
-                pieces.append(Piece("base32", decoded, "", match.start(), len(match.group())))
+            if telling(decoded) or evident or letters.isupper():
+                guess = not (telling(decoded) or evident)
+                pieces.append(Piece("base32", decoded, "", match.start(), len(match.group()), guess=guess))
             if len(pieces) == _MAX_RUNS:
                 purse.note("fields", f"base32: more than {_MAX_RUNS} runs in one value")
                 break

@@ -190,7 +190,7 @@ class _Growth:
                 continue
             if sought:
                 traced = sought.traced(data)
-                if not traced and len(data) >= 64 and data.isascii() and not may_hide(data):
+                if not traced and len(data) >= 64 and data.isascii() and not may_hide(data) and reads(data):
                     continue
                 # an escape may hide in the text what shows in its value
                 purse.coded_only = not traced and b"\\" not in data
@@ -223,7 +223,7 @@ class _Growth:
         self.spent.append(spent)
         if guess is not None:
             top = self.top[child] = self.top.get(index, index)
-            if self.sought and self.sought.contains(piece.data):
+            if self.sought and self.sought.holds(piece.data):
                 self.holding.add(child)
                 self.solved.add(top)
 
@@ -307,7 +307,7 @@ class _Growth:
 
     def _promises(self, data: bytes, before: bytes) -> bool:
         """Whether a chancy reading is worth a closer look: what it gives must show something by itself."""
-        if self.sought and self.sought.contains(data):
+        if self.sought and self.sought.holds(data):
             return True
         if not is_clean(data):
             return has_head(data) or embedded.speaks(data)

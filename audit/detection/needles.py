@@ -172,9 +172,9 @@ class Needles:
         a needle stands in it, plain or in a guise, or the quoted beginning of one."""
         return bool(self._traces.find_matches_as_indexes(data.lower()))
 
-    def contains(self, data: bytes) -> bool:
-        """Whether a plain needle stands anywhere in `data`, whatever surrounds it."""
-        return bool(self._automaton.find_matches_as_indexes(data.lower()))
+    def holds(self, data: bytes) -> bool:
+        """Whether a plain needle stands anywhere in `data` by itself."""
+        return bool(self._automaton.find_matches_as_indexes(data.lower())) and bool(self.find(data))
 
     def keys(self, data: bytes) -> tuple[int, ...]:
         """The single bytes under which, XORed over the data, a plain needle stands in it. What neighbouring

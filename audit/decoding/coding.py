@@ -65,7 +65,7 @@ class Bounds:
     @lru_cache(16)  # noqa: B019  (values, not objects with a life)
     def of_guesses(self) -> Bounds:
         """What all guesses about one transmission may cost together."""
-        return replace(self, fields=20_000, bytes=48 << 20, work=self.guessing)
+        return replace(self, fields=40_000, bytes=48 << 20, work=self.guessing)
 
 
 @dataclass

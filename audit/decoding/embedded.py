@@ -64,12 +64,13 @@ class Runs:
             run, start = match.group(), match.start()
             if len(run) == len(data):
                 continue
-            if may_hide(run):
-                pieces.append(Piece(NAME, run, "", start, len(run)))
+            shows = may_hide(run)
+            if shows or not start:
+                pieces.append(Piece(NAME, run, "", start, len(run), guess=not shows))
             if start:
                 pieces += [
                     Piece(NAME, run[lead:], "", start + lead, len(run) - lead, guess=True)
-                    for lead in range(1, min(_LEADS, len(run) - 8) + 1)
+                    for lead in range(1 if shows else 0, min(_LEADS, len(run) - 8) + 1)
                 ]
         return pieces or _wide(data)
 

@@ -106,7 +106,7 @@ _PER_FIELD = 1_000
 _MIN_TEXT = 8
 _NOISE: list[Piece] = []  # in the place of readings: that there is nothing to see
 _OPENING = (b"{", b"[")
-_MOST_READINGS, _MOST_KEYS, _SHORT = 16, 48, 256
+_MOST_READINGS, _MOST_KEYS, _SHORT = 16, 48, 64
 _LONG_TOKEN = 96
 _MOST_GUESSED = 8 << 20  # nobody hides more than this without a mark of what it is
 
@@ -322,11 +322,10 @@ class _Growth:
         best: dict[int, tuple[int, int]] = {}
         for index in range(len(self.fields) - 1, 0, -1):
             root, parent = self.guess[index], self.fields[index].parent or 0
-            if root is None:
-                continue
-            proof[index] = max(proof[index], self._proof(index, root))
+            if root is not None:
+                proof[index] = max(proof[index], self._proof(index, root))
             proof[parent] = max(proof[parent], proof[index])
-            if root == index and proof[index]:
+            if proof[index]:
                 best[parent] = max(best.get(parent, (0, 0)), (proof[index], -index))
         kept: list[Field] = []
         place: dict[int, int] = {}
@@ -378,7 +377,7 @@ def _peel(codings: tuple[Coding, ...], data: bytes, hint: str, purse: Purse) -> 
         found = coding.peel(data, hint, purse)
         if found:
             pieces += [piece for piece in found if piece.data != data]
-            if coding.covers:
+            if coding.covers and not found[0].guess:
                 return pieces, _is_sure(found, hint)
     half = len(data) // 2
     return pieces, any(

@@ -173,8 +173,10 @@ class Needles:
         return bool(self._traces.find_matches_as_indexes(data.lower()))
 
     def holds(self, data: bytes) -> bool:
-        """Whether a plain needle stands anywhere in `data` by itself."""
-        return bool(self._automaton.find_matches_as_indexes(data.lower())) and bool(self.find(data))
+        """Whether a plain needle, and not the path or domain of one alone, stands anywhere in `data` by itself."""
+        if not self._automaton.find_matches_as_indexes(data.lower()):
+            return False
+        return any(match.granularity not in ("path", "registrable_domain") for match in self.find(data))
 
     def keys(self, data: bytes) -> tuple[int, ...]:
         """The single bytes under which, XORed over the data, a plain needle stands in it. What neighbouring

@@ -17,7 +17,6 @@ import hmac
 import html
 import importlib
 import json
-import quopri
 import random
 import string
 import struct
@@ -111,7 +110,8 @@ def _json_unicode(data: bytes, rng: random.Random) -> bytes:
 
 
 def _quoted_printable(data: bytes, rng: random.Random) -> bytes:
-    out = quopri.encodestring(data, quotetabs=True)
+    # of binary data, line breaks are bytes like any other (RFC 2045, 6.7, rule 4)
+    out = binascii.b2a_qp(data, quotetabs=True, istext=is_plain(data))
     return out if b"=" in out else b"".join(b"=%02X" % b for b in data[:70]) + out[len(data[:70]) :]
 
 

@@ -242,7 +242,8 @@ class LimitHit(Struct, frozen=True, kw_only=True):
 
 class Match(Struct, frozen=True, kw_only=True):
     """One needle found in one field. `offset` counts bytes in the field's data; `part` says which part
-    of an address stands there without its host."""
+    of an address stands there without its host; `written` how a digest is written there, where that was no
+    layer that unfolding took off."""
 
     canary: str
     granularity: Granularity
@@ -250,6 +251,7 @@ class Match(Struct, frozen=True, kw_only=True):
     offset: int
     length: int
     part: Literal["", "path", "query"] = ""
+    written: Literal["", "base64", "base64url", "decimal"] = ""
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import ahocorasick_rs
 from publicsuffixlist import PublicSuffixList
 
-from audit.detection.digests import digests
+from audit.detection.digests import NAMED_FIELDS, digests
 from audit.records import Canary, Granularity, Match
 
 _ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
@@ -122,7 +122,7 @@ class Needles:
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
         self._cut: set[bytes] = set()
-        anchors: set[bytes] = set()
+        anchors: set[bytes] = set(NAMED_FIELDS)
         for canary in self.canaries:
             for needle in _plain(canary):
                 needles[needle.text].append(needle)
@@ -162,8 +162,9 @@ class Needles:
         return bool(self._traces.find_matches_as_indexes(data.lower()))
 
     def contains(self, data: bytes) -> bool:
-        """Whether a plain needle stands anywhere in `data`, whatever surrounds it."""
-        return bool(self._automaton.find_matches_as_indexes(data.lower()))
+        """Whether a plain needle stands anywhere in `data`, whatever surrounds it, or the whole of it is a
+        digest."""
+        return bool(self._automaton.find_matches_as_indexes(data.lower())) or self._digests.known(data)
 
     def find(self, data: bytes, name: str = "", *, closed: bool = False) -> list[Match]:
         """Every place where a needle stands, in its most specific granularity; digests included.

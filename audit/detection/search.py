@@ -113,7 +113,7 @@ class Searcher:
             return []
         silent = _told_elsewhere(tree.fields, per_field)
         return [
-            Sighting(match, channel, field.path, field.layers, excerpt(field.data, match))
+            Sighting(match, channel, field.path, _layers(field, match), excerpt(field.data, match))
             for index, (field, matches) in enumerate(zip(tree.fields, per_field, strict=True))
             for number, match in enumerate(matches)
             if (index, number) not in silent
@@ -128,6 +128,10 @@ class Searcher:
                     (field.path, field.layers, prefix), Typed(prefix, channel, field.path, field.layers, text)
                 )
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
+
+
+def _layers(field: Field, match: Match) -> tuple[str, ...]:
+    return (*field.layers, match.written) if match.written else field.layers
 
 
 def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tuple[int, int]]:

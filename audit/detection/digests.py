@@ -140,6 +140,8 @@ class Digests:
         if size < _MIN_RUN:
             found = self._short_text(data, size)
             return found if found and _NAMED.search(name) else []
+        if data.islower() or data.isupper():
+            return []  # base64 of so many bytes has letters of both cases
         return self._base64(data) if _LONG in data.translate(_IS_LETTER) else []
 
     def known(self, data: bytes) -> bool:

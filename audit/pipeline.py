@@ -26,6 +26,7 @@ from audit.detection.identifiers import Companions, Key
 from audit.detection.inference import Inference
 from audit.detection.needles import Needles
 from audit.detection.scan import Scan, Scanner
+from audit.experiment import carried_out
 from audit.recipients import data_sources
 from audit.records import Audit, Canary, CaptureSummary, DataSource, Experiment, Gap, LimitHit, Run, Tool
 from audit.sources import BadCapture, Wanted, capture_format, read
@@ -67,6 +68,7 @@ def analyze(
     """
     started = datetime.now(UTC)
     clock = time.perf_counter()
+    experiment = carried_out(experiment)
     if not experiment.canaries:
         progress("no canaries: inferring visits and searches from the traffic")
     inference = _infer(captures if not experiment.canaries else ())

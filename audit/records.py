@@ -125,7 +125,8 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
 
 class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     """A transport connection. Packet and byte counts are None where the format does not tell them;
-    `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read)."""
+    `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read).
+    `tls_records_*` are the sizes of the TLS records of a connection that was let through unread."""
 
     transport: Literal["tcp", "udp", "icmp", "other"]
     packets_up: int | None = None
@@ -134,6 +135,8 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     bytes_down: int | None = None
     payload_up: int | None = None
     payload_down: int | None = None
+    tls_records_up: tuple[int, ...] = ()
+    tls_records_down: tuple[int, ...] = ()
     first: float | None = None
     last: float | None = None
     observability: Observability = "not_observed"
@@ -168,12 +171,12 @@ class Browser(Struct, frozen=True, kw_only=True):
 
 
 class Phase(Struct, frozen=True, kw_only=True):
-    """A time interval with a mode. `end` of None: still running."""
+    """A time interval with a mode. `start` of None: planned, not begun; `end` of None: still running."""
 
     id: str
     mode: Literal["idle", "normal", "private"]
     setting: str = "default"
-    start: datetime
+    start: datetime | None = None
     end: datetime | None = None
 
 
@@ -188,11 +191,13 @@ class Canary(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One thing done on the device."""
+    """One thing done on the device, or, as long as `at` is None, to be done. `phase` says in which phase
+    where no canary does."""
 
     at: datetime | None = None
     action: Action
     canary: str | None = None
+    phase: str | None = None
     note: str = ""
 
 
@@ -357,9 +362,18 @@ class RecipientSummary(Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...]
 
 
+class RecordSizes(Struct, frozen=True, kw_only=True):
+    """TLS records in one direction: how many, and their sizes in bytes."""
+
+    count: int
+    smallest: int
+    median: int
+    largest: int
+
+
 class CoverageEntry(Struct, frozen=True, kw_only=True):
     """How well the flows to one recipient in one mode could be seen. Byte counts are None where no
-    capture told them."""
+    capture told them; record sizes are those of connections let through unread."""
 
     host: str | None
     ip: str | None
@@ -369,6 +383,8 @@ class CoverageEntry(Struct, frozen=True, kw_only=True):
     flows: int
     bytes_up: int | None
     bytes_down: int | None
+    tls_records_up: RecordSizes | None = None
+    tls_records_down: RecordSizes | None = None
 
 
 class GapSummary(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from audit.records import (
     Mode,
     Observability,
     RecipientSummary,
+    RecordSizes,
 )
 
 _BLIND_SPOTS = {
@@ -117,12 +118,15 @@ def coverage(groups: Iterable[list[Scan]], experiment: Experiment, formats: Iter
         for sight, seen in _best_sight(group):
             cell = cells[(sight.host, sight.ip), modes[sight.phase], sight.observability, sight.reason]
             cell.flows += seen.flows
+            cell.records_up += seen.records_up
+            cell.records_down += seen.records_down
             cell.bytes_up = _sum(cell.bytes_up, seen.bytes_up)
             cell.bytes_down = _sum(cell.bytes_down, seen.bytes_down)
     entries = tuple(
         CoverageEntry(
             host=host, ip=ip, mode=mode, observability=observability, reason=reason, flows=seen.flows,
             bytes_up=seen.bytes_up, bytes_down=seen.bytes_down,
+            tls_records_up=_sizes(seen.records_up), tls_records_down=_sizes(seen.records_down),
         )
         for ((host, ip), mode, observability, reason), seen in sorted(
             cells.items(), key=lambda item: tuple(map(str, item[0]))
@@ -150,6 +154,16 @@ def _best_sight(group: list[Scan]) -> Iterator[tuple[Sight, Seen]]:
             counts = read[(sight.host, sight.ip), sight.phase]
             if number == max(counts, key=lambda n: (counts[n], -n)):
                 yield sight, seen
+
+
+def _sizes(records: Counter[int]) -> RecordSizes | None:
+    """The sizes of some records, of which it is known how many have which."""
+    sizes = sorted(records.elements())
+    if not sizes:
+        return None
+    return RecordSizes(
+        count=len(sizes), smallest=sizes[0], median=sizes[len(sizes) // 2], largest=sizes[-1]
+    )
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -51,7 +51,7 @@ def _kinds(text: str | None) -> frozenset[str] | None:
 def _line(record: AnyRecord) -> bytes:
     values: dict[str, Any] = {"kind": record.__struct_config__.tag}
     for name in record.__struct_fields__:
-        if name not in _UNSHOWN:
-            value = getattr(record, name)
+        value = getattr(record, name)
+        if name not in _UNSHOWN and not (name.startswith("tls_records") and not value):
             values[name] = rfc3339(value) if name in ("time", "first", "last") else value
     return msgspec.json.encode(values)

@@ -86,12 +86,14 @@ class Traffic:
 
 @dataclass
 class Seen:
-    """Flows that were seen equally well: how many, and their bytes. A sum is None as long as no flow of
-    these told its bytes."""
+    """Flows that were seen equally well: how many, their bytes, and how many TLS records of which size
+    passed unread. A sum is None as long as no flow of these told its bytes."""
 
     flows: int = 0
     bytes_up: int | None = None
     bytes_down: int | None = None
+    records_up: Counter[int] = field(default_factory=Counter)
+    records_down: Counter[int] = field(default_factory=Counter)
 
 
 class Sight(NamedTuple):
@@ -216,6 +218,8 @@ class Scanner:
         sight = Sight(*recipient_key(host, flow.dst), phase, flow.observability, flow.reason)
         seen = self.scan.flows.setdefault(sight, Seen())
         seen.flows += 1
+        seen.records_up.update(flow.tls_records_up)
+        seen.records_down.update(flow.tls_records_down)
         up = flow.payload_up if flow.bytes_up is None else flow.bytes_up
         down = flow.payload_down if flow.bytes_down is None else flow.bytes_down
         if up is not None:

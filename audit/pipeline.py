@@ -154,6 +154,7 @@ def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment
     known = "unknown"
     try:
         known = capture_format(capture.path)
+        scanner.scan.supplement = known == "events"
         for record in read(capture.path, capture.name, Wanted(device=experiment.device.addresses)):
             scanner.add(record)
     except BadCapture as refusal:

@@ -40,9 +40,11 @@ def side_by_side(scans: Iterable[Scan]) -> list[list[Scan]]:
     """The captures in groups that overlap in time: what a group shows is the same traffic, seen from more
     than one place, and must not be counted twice. A capture without times stands alone."""
     scans = list(scans)
-    groups = [[scan] for scan in scans if scan.first is None or scan.last is None]
+    groups = [[scan] for scan in scans if scan.first is None or scan.last is None or scan.supplement]
     timed = [
-        (scan.first, scan.last, scan) for scan in scans if scan.first is not None and scan.last is not None
+        (scan.first, scan.last, scan)
+        for scan in scans
+        if scan.first is not None and scan.last is not None and not scan.supplement
     ]
     end = float("-inf")
     for first, last, scan in sorted(timed, key=lambda entry: (entry[0], entry[2].capture)):

@@ -18,6 +18,8 @@ from audit.cli.analyze import analyze
 from audit.cli.completion import completion
 from audit.cli.decode import decode
 from audit.cli.inspect import inspect
+from audit.cli.mark import mark
+from audit.cli.plan import plan
 from audit.cli.report import report
 from audit.cli.search import search
 from audit.cli.sniff import sniff
@@ -26,7 +28,9 @@ from audit.reporting import findings as findings_file
 from audit.reporting.wire import inert
 from audit.sources import BadCapture
 
-_COMMANDS: tuple[click.Command, ...] = (analyze, report, inspect, search, decode, sniff, completion)
+_COMMANDS: tuple[click.Command, ...] = (
+    analyze, report, inspect, search, decode, plan, mark, sniff, completion,
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -108,9 +108,11 @@ class Sight(NamedTuple):
 
 @dataclass
 class Scan:
-    """All that one capture showed. `first` and `last` are the times of its first and last record."""
+    """All that one capture showed. `first` and `last` are the times of its first and last record.
+    A `supplement` tells only of traffic that no other recording of the same proxy holds."""
 
     capture: str
+    supplement: bool = False
     records: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
     told: list[tuple[Sent, Told]] = field(default_factory=list)

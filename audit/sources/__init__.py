@@ -46,6 +46,12 @@ def _har(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[A
     return _of_kinds(har.records(path, source, capture), wanted)
 
 
+def _events(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+    from audit.sources import events
+
+    return _of_kinds(events.records(path, source, capture), wanted)
+
+
 def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
@@ -66,6 +72,7 @@ def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecor
 
 
 FORMATS = (
+    Format("events", re.compile(rb'\s*\{"event":"'), _events),
     Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), _har),
     Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
     Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), _pcap),
@@ -74,7 +81,7 @@ FORMATS = (
 
 
 def capture_format(path: Path) -> str:
-    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`.
+    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`, `events`.
 
     Raises:
         BadCapture: it cannot be read, or is of no supported format.

@@ -17,7 +17,7 @@ import numpy as np
 from audit.records import AnyRecord, Flow, Gap, GapReason
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, pcap_file, pcapng_file, sharing, window
+from audit.sources.pcap import addresses, pcap_file, pcapng_file, rare, sharing, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, Known, names_of
 from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
 from audit.sources.pcap.telling import Resolved
@@ -97,7 +97,7 @@ def items(source: Opened, chunk: int) -> Iterator[Item]:
     """What stands in the file, whichever of the two formats it is."""
     view = window.Window(source.file, source.size, chunk)
     modern = os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
-    return pcapng_file.read(view) if modern else pcap_file.read(view)
+    return rare.read(pcapng_file.read(view) if modern else pcap_file.read(view))
 
 
 def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:

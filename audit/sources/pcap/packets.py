@@ -25,6 +25,7 @@ _EXTENSIONS = (0, 43, 51, 60, 135, 139, 140)
 _FRAGMENT = 44
 _NOTHING = 59  # IPv6: no next header
 _AUTHENTICATED = 51
+_SOURCE_ROUTES = (131, 137)  # loose, strict
 _MAX_EXTENSIONS = 8
 IPV4_HIGH = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # the upper half of every IPv4 address; no IPv6 host has it
 
@@ -140,7 +141,7 @@ def _network(
     depth: int,
 ) -> Packets:
     four, six = kind == IPV4, kind == IPV6
-    tables = []
+    tables: list[Packets] = []
     for mine, reader in ((four, _ip4), (six, _ip6)):
         if reader is _ip6 and tables and len(tables[0]) < np.count_nonzero(four):
             misnamed = four & (data[np.minimum(at, len(data) - 1)] >> 4 == 6)
@@ -232,11 +233,25 @@ def _ip4(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
     good &= (size <= length) & (size <= wire - at)  # else no host would take it
     packets.valid = good.astype(np.uint8)
     proto, l4, stop = header["proto"].copy(), at + size, np.minimum(at + length, end)
+    for row in np.flatnonzero((size > 20) & good).tolist():
+        _source_route(data, packets, row, int(at[row]) + 20, min(int(l4[row]), int(end[row])))
     sealed = np.flatnonzero((proto == _AUTHENTICATED) & (l4 + 12 <= stop) & (packets.part != LATER))
     if len(sealed):
         proto[sealed] = data[l4[sealed]]
         l4[sealed] += (data[l4[sealed] + 1].astype(np.int64) + 2) * 4
     return packets, proto, l4, stop, at + length
+
+
+def _source_route(data: U8, packets: Packets, row: int, at: int, end: int) -> None:
+    """Where a source route is not at its end, the header names the next hop; the last address is the one
+    the packet is for (RFC 791)."""
+    while at + 2 < end and data[at] != 0:
+        kind, size = int(data[at]), 1 if data[at] == 1 else int(data[at + 1])
+        if size < 1 or at + size > end or (kind != 1 and size < 2):
+            return
+        if kind in _SOURCE_ROUTES and size >= 7 and data[at + 2] < size:
+            packets.dst_lo[row] = int.from_bytes(bytes(data[at + size - 4 : at + size]), "big")
+        at += size
 
 
 def _ip6(data: U8, at: I64, end: I64, wire: I64) -> _Headers:

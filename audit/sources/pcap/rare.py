@@ -63,7 +63,7 @@ def _packet(link: int, frame: bytes, *, whole: bool) -> bytes:
         found = _READERS[link](frame)
         inner = found.getlayer(IPv6) or found.getlayer(IP)  # type: ignore[attr-defined]
         return bytes(inner) if inner is not None else b""
-    except Exception:  # noqa: BLE001 - scapy's dissectors raise whatever they like on hostile frames
+    except Exception:  # scapy's dissectors raise whatever they like on hostile frames
         return b""
 
 

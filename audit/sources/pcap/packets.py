@@ -233,8 +233,8 @@ def _ip4(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
     good &= (size <= length) & (size <= wire - at)  # else no host would take it
     packets.valid = good.astype(np.uint8)
     proto, l4, stop = header["proto"].copy(), at + size, np.minimum(at + length, end)
-    for row in np.flatnonzero((size > 20) & good).tolist():
-        _source_route(data, packets, row, int(at[row]) + 20, min(int(l4[row]), int(end[row])))
+    for row in np.flatnonzero((size > 20) & good & (l4 <= end)).tolist():
+        _source_route(data, packets, row, int(at[row]) + 20, int(l4[row]))
     sealed = np.flatnonzero((proto == _AUTHENTICATED) & (l4 + 12 <= stop) & (packets.part != LATER))
     if len(sealed):
         proto[sealed] = data[l4[sealed]]

@@ -93,6 +93,7 @@ class HttpFlow(_Flow, kw_only=True, tag="http"):
     response: Response | None = None
     websocket: WebSocket | None = None
     is_replay: str | None = None
+    metadata: dict[Any, Any] = {}
 
 
 class TcpFlow(_Flow, kw_only=True, tag="tcp"):

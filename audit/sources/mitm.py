@@ -20,7 +20,7 @@ from audit.records import AnyRecord, Dns, Gap, Http, Message, SecuredBy, Tls, We
 from audit.sources import values
 from audit.sources.bad_capture import BadCapture
 from audit.sources.connections import Connection, head_bytes
-from audit.sources.flowfile import index_of, states
+from audit.sources.flowfile import Index, index_of, states
 from audit.sources.flowstate import (
     Address,
     Answer,
@@ -65,7 +65,8 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
                 continue
             connection, opening = connections.of(state)
             yield from opening
-            yield from _transmissions(_Place(capture, f"f{number}", state), connection, state)
+            place = _Place(capture, f"f{number}", state, _continues(state, index))
+            yield from _transmissions(place, connection, state)
         if places.connection is not None:
             index.left[places.connection] -= 1
             if not index.left[places.connection]:
@@ -154,11 +155,13 @@ def _server(server: Server) -> tuple[str | None, int | None]:
 
 
 class _Place(NamedTuple):
-    """Where a flow stands: the fields all its transmissions share."""
+    """Where a flow stands: the fields all its transmissions share. One that is `continued` only adds
+    messages to a WebSocket whose request stands in another flow."""
 
     capture: str
     id: str
     flow: AnyFlow
+    continued: bool = False
 
     def common(self, connection: Connection) -> dict[str, Any]:
         dst, dport = _server(self.flow.server_conn)
@@ -170,6 +173,12 @@ class _Place(NamedTuple):
             "dst": dst,
             "dport": dport,
         }
+
+
+def _continues(flow: AnyFlow, index: Index) -> bool:
+    """Whether our recorder wrote the flow to continue another one of the file."""
+    first = flow.metadata.get("continues") if isinstance(flow, HttpFlow) else None
+    return isinstance(first, str) and first.encode() in index.flows
 
 
 def _transmissions(place: _Place, connection: Connection, flow: AnyFlow) -> Iterator[AnyRecord]:
@@ -201,29 +210,30 @@ def _http(
     sent, size = _body(request)
     answer, answer_size = _answer_size(response)
     connection.name("http", values.hostname(host))
-    connection.carried(
-        values.moment(request.timestamp_start),
-        up=None if size is None else size + head_bytes(method, path, "HTTP/1.1", headers=request.headers),
-        down=answer,
-    )
-    yield Http(
-        **common,
-        time=values.moment(request.timestamp_start),
-        id=place.id,
-        host=values.hostname(host),
-        method=method,
-        scheme=scheme,
-        authority=authority,
-        path=path,
-        version=values.http_version(values.text(request.http_version)),
-        status=response.status_code if response else None,
-        request_bytes=size or 0,
-        response_bytes=answer_size,
-        secured_by=secured,
-        headers=request.headers + (request.trailers or ()),
-        body=sent,
-        response_headers=response.headers + (response.trailers or ()) if response else (),
-    )
+    if not place.continued:
+        connection.carried(
+            values.moment(request.timestamp_start),
+            up=None if size is None else size + head_bytes(method, path, "HTTP/1.1", headers=request.headers),
+            down=answer,
+        )
+        yield Http(
+            **common,
+            time=values.moment(request.timestamp_start),
+            id=place.id,
+            host=values.hostname(host),
+            method=method,
+            scheme=scheme,
+            authority=authority,
+            path=path,
+            version=values.http_version(values.text(request.http_version)),
+            status=response.status_code if response else None,
+            request_bytes=size or 0,
+            response_bytes=answer_size,
+            secured_by=secured,
+            headers=request.headers + (request.trailers or ()),
+            body=sent,
+            response_headers=response.headers + (response.trailers or ()) if response else (),
+        )
     url = f"{scheme.replace('http', 'ws', 1)}://{authority}{path}"
     for number, message in enumerate(flow.websocket.messages if flow.websocket else (), 1):
         opcode, from_client, told, time, _dropped, injected = message

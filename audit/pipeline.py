@@ -22,6 +22,7 @@ from audit.assessment.identity import Persistent, merged
 from audit.assessment.ledger import coverage, recipients, side_by_side
 from audit.assessment.signals import signals
 from audit.assessment.verdicts import verdicts
+from audit.decoding.keyed import parse
 from audit.detection.identifiers import Companions, Key
 from audit.detection.inference import Inference
 from audit.detection.needles import Needles
@@ -60,10 +61,12 @@ def analyze(
     experiment: Experiment,
     *,
     jobs: int = 1,
+    decoders: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Audit:
     """Audits these captures of one experiment. Without canaries, what was done is inferred first.
 
+    decoders: keyed layers to open, one line each (`audit.decoding.keyed`); raises SpecificationError.
     A capture that cannot be read becomes a gap; raises BadCapture only if none can be read.
     """
     started = datetime.now(UTC)
@@ -78,7 +81,9 @@ def analyze(
     with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
         for capture, result in zip(
             captures,
-            pool.map(partial(_scan, canaries=canaries, experiment=experiment), captures),
+            pool.map(
+                partial(_scan, canaries=canaries, experiment=experiment, decoders=tuple(decoders)), captures
+            ),
             strict=True,
         ):
             progress(f"read {capture.name}")
@@ -90,7 +95,10 @@ def analyze(
         if hit and not any(result.interrupted for result in scanned):
             progress("looking for identifiers beside what was found")
             companions = merged(
-                pool.map(partial(_accompany, recipients=hit, experiment=experiment), captures)
+                pool.map(
+                    partial(_accompany, recipients=hit, experiment=experiment, decoders=tuple(decoders)),
+                    captures,
+                )
             )
     refusals = [result.refused for result in scanned if result.refused]
     if refusals and len(refusals) == len(scanned):
@@ -147,8 +155,10 @@ def _infer(captures: Sequence[Capture]) -> Inference:
     return inference
 
 
-def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment) -> _Scanned:
-    scanner = Scanner(capture.name, Needles(canaries), experiment)
+def _scan(
+    capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment, decoders: tuple[str, ...]
+) -> _Scanned:
+    scanner = Scanner(capture.name, Needles(canaries), experiment, decoders)
     refused = None
     interrupted = False
     known = "unknown"
@@ -179,11 +189,14 @@ def _unread(capture: Capture) -> _Scanned:
     return _Scanned(summary, scan)
 
 
-def _accompany(capture: Capture, recipients: frozenset[Key], experiment: Experiment) -> Companions:
+def _accompany(
+    capture: Capture, recipients: frozenset[Key], experiment: Experiment, decoders: tuple[str, ...]
+) -> Companions:
     companions = Companions(recipients)
+    keyed = tuple(map(parse, decoders))
     try:
         for record in read(capture.path, capture.name, Wanted(_CONTENT, experiment.device.addresses)):
-            companions.add(record)
+            companions.add(record, keyed)
     except BadCapture:
         pass  # told already, by the scan
     return companions

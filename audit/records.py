@@ -398,12 +398,31 @@ class GapSummary(Struct, frozen=True, kw_only=True):
     bytes: int | None
 
 
+class OpaqueEntry(Struct, frozen=True, kw_only=True):
+    """Data to one recipient in one mode and channel that nothing could open: in how many transmissions, how
+    many values, their bytes together, the largest, and the entropy of all of them in bits per byte (0 to
+    8; what is encrypted or compressed has nearly 8 if there is enough of it). `explanation` is what an
+    adapter knows of it."""
+
+    host: str | None
+    ip: str | None
+    mode: Mode
+    channel: str
+    transmissions: int
+    values: int
+    bytes: int
+    largest: int
+    entropy: float
+    explanation: str | None
+
+
 class Coverage(Struct, frozen=True, kw_only=True):
-    """What was and was not seen. What was not seen is unknown, never clean."""
+    """What was and was not seen. What was not seen, or not opened, is unknown, never clean."""
 
     flows: tuple[CoverageEntry, ...]
     gaps: tuple[GapSummary, ...]
     statements: tuple[str, ...]
+    opaque: tuple[OpaqueEntry, ...] = ()
 
 
 class Trials(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from audit.decoding.keyed import Decoder, parse
+
 Kind = Literal[
     "account", "advertising", "analytics", "attribution", "captive_portal", "configuration", "crash", "doh",
     "error_logging", "favicon", "ocsp", "page_hints", "push", "safe_browsing", "search", "site_check",
@@ -72,10 +74,11 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Decode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A keyed layer of the endpoint, in the language of `audit.decoding.keyed`. Not enabled: known from
-    one unchecked source, kept for those who can check it."""
+    """Keyed layers of the endpoint, in the language of `audit.decoding.keyed`. They open data anywhere in the
+    request, and only where what they yield means something, so that several may be told where it is not
+    known which one it is. Not enabled: kept for those who can check it."""
 
-    spec: str
+    specs: tuple[str, ...]
     reasoning: str
     enabled: bool = True
 
@@ -151,10 +154,10 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
                 return role
         return None
 
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The specs of the keyed layers that are enabled."""
-        return tuple(decode.spec for decode in self.decode if decode.enabled)
+    @cached_property
+    def decoders(self) -> tuple[Decoder, ...]:
+        """The keyed layers that are enabled. Raises SpecificationError where one cannot be read."""
+        return tuple(parse(spec) for decode in self.decode if decode.enabled for spec in decode.specs)
 
     @cached_property
     def _by_channel(self) -> dict[str, _Rows]:

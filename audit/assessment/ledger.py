@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from audit.assessment.clock import rfc3339
+from audit.detection.closed import Stayed
 from audit.detection.identifiers import Key
-from audit.detection.scan import Scan, Seen, Sight, Traffic, recipient_key
+from audit.detection.scan import Place, Scan, Seen, Sight, Traffic, recipient_key
 from audit.recipients import identify
 from audit.records import (
     Coverage,
@@ -18,6 +19,7 @@ from audit.records import (
     GapSummary,
     Mode,
     Observability,
+    OpaqueEntry,
     RecipientSummary,
     RecordSizes,
 )
@@ -140,7 +142,45 @@ def coverage(groups: Iterable[list[Scan]], experiment: Experiment, formats: Iter
         if name in _BLIND_SPOTS
     ]
     gaps = _gaps([scan for group in groups for scan in group])
-    return Coverage(flows=entries, gaps=gaps, statements=(*said, _ALWAYS))
+    opaque = _opaque(groups, modes)
+    if opaque:
+        said.append(_said_of(opaque))
+    return Coverage(flows=entries, gaps=gaps, statements=(*said, _ALWAYS), opaque=opaque)
+
+
+def _opaque(groups: Iterable[list[Scan]], modes: dict[str | None, Mode]) -> tuple[OpaqueEntry, ...]:
+    """What nothing could open, by recipient, mode and channel. Of captures of the same traffic, the one that
+    saw most of it counts."""
+    merged: dict[tuple[Key, Mode, str], Stayed] = defaultdict(Stayed)
+    for group in groups:
+        best: dict[Place, Stayed] = {}
+        for scan in group:
+            for place, stayed in scan.closed.items():
+                if place not in best or stayed.values > best[place].values:
+                    best[place] = stayed
+        for place, stayed in best.items():
+            merged[(place.host, place.ip), modes[place.phase], place.channel].merge(stayed)
+    return tuple(
+        OpaqueEntry(
+            host=host, ip=ip, mode=mode, channel=channel, transmissions=stayed.transmissions,
+            values=stayed.values, bytes=stayed.size, largest=stayed.largest, entropy=round(stayed.entropy, 3),
+            explanation=stayed.known,
+        )
+        for ((host, ip), mode, channel), stayed in sorted(
+            merged.items(), key=lambda item: tuple(map(str, item[0]))
+        )
+    )  # fmt: skip
+
+
+def _said_of(opaque: tuple[OpaqueEntry, ...]) -> str:
+    who = len({(entry.host, entry.ip) for entry in opaque})
+    largest = max(opaque, key=lambda entry: entry.bytes)
+    return (
+        f"{sum(entry.values for entry in opaque):,} values ({sum(entry.bytes for entry in opaque):,} bytes) to "
+        f"{who} {'recipient' if who == 1 else 'recipients'} could not be opened, most of them by bytes to "
+        f"{largest.host or largest.ip}: they may be encrypted, compressed or in a format that is not known. "
+        "What they hold is unknown."
+    )
 
 
 def _best_sight(group: list[Scan]) -> Iterator[tuple[Sight, Seen]]:

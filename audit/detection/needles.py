@@ -132,7 +132,9 @@ class Needles:
                     self._prefixes[beginning].add(Prefix(canary.id, length))
                     if typed[length - 1 : length + 1].isalnum() and length < len(typed):
                         self._cut.add(beginning)
-                anchors.add(b'"' + typed[: _anchor_length(typed)].encode())
+                start = _anchor_length(typed)
+                # the beginning of a value in JSON; a shorter one only where it is the whole value
+                anchors |= {b'"' + typed[:start].encode(), b'"' + typed[: start - 1].encode() + b'"'}
         self._drop_shared_domains(needles)
         self._hosts = _host_owners(needles)
         self._longest = max((len(text) for text in self._prefixes), default=0)
@@ -191,7 +193,10 @@ class Needles:
         """Of which canaries the whole of `data` is the beginning, as typed letter by letter."""
         if not data or len(data) > self._longest:
             return frozenset()
-        return frozenset(self._prefixes.get(data.lower(), ()))
+        low = data.lower()
+        if not data.isascii():
+            low = unicodedata.normalize("NFC", data.decode("utf-8", "replace").lower()).encode()
+        return frozenset(self._prefixes.get(low, ()))
 
     def inside_word(self, text: str) -> bool:
         """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""
@@ -248,9 +253,10 @@ def _typed_forms(canary: Canary) -> list[str]:
     """What a person types for the value: terms as they are, an address with and without its scheme."""
     if canary.kind not in ("url", "term", "text"):
         return []
-    value = canary.value.lower()
+    value = unicodedata.normalize("NFC", canary.value.lower())
     if canary.kind != "url":
-        return [value]
+        words = value.split(" ")
+        return list(dict.fromkeys(separator.join(words) for separator in (" ", "+", "-", "_")))
     forms = [value]
     for lead in ("https://", "http://", "www."):
         if forms[-1].startswith(lead):

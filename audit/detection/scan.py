@@ -6,14 +6,19 @@ a leak: that needs the phases, the other captures and the recipients, and is ass
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from msgspec import structs
 
 from audit.adapters import load, search_engines
+from audit.decoding import Tree
 from audit.decoding.channels import channels
+from audit.decoding.keyed import parse
+from audit.detection.closed import Closed, Stayed
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, is_submission, sender
 from audit.detection.roles import Told, event_time, roles
@@ -37,6 +42,8 @@ from audit.records import (
 
 # roles of fields that say something even where no value was looked for
 _MAX_IPS = 64
+_NUMBERED = re.compile(r"\d|.{32}")
+_INDEX = re.compile(r"\[\d+\]")
 SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
 
 
@@ -106,6 +113,15 @@ class Sight(NamedTuple):
     reason: str | None
 
 
+class Place(NamedTuple):
+    """Where data stayed closed: at which recipient, in which phase and channel."""
+
+    host: str | None
+    ip: str | None
+    phase: str | None
+    channel: str
+
+
 @dataclass
 class Scan:
     """All that one capture showed. `first` and `last` are the times of its first and last record.
@@ -117,6 +133,7 @@ class Scan:
     hits: list[Hit] = field(default_factory=list)
     told: list[tuple[Sent, Told]] = field(default_factory=list)
     keystrokes: list[tuple[Keystroke, Sent]] = field(default_factory=list)
+    closed: dict[Place, Stayed] = field(default_factory=dict)
     recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
     flows: dict[Sight, Seen] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
@@ -136,10 +153,14 @@ def recipient_key(host: str | None, ip: str | None) -> tuple[str | None, str | N
 
 
 class Scanner:
-    """Takes the records of one capture in any order and collects a `Scan`."""
+    """Takes the records of one capture in any order and collects a `Scan`. `decoders` tell of keyed layers
+    (`audit.decoding.keyed`), beside those that adapters know."""
 
-    def __init__(self, capture: str, needles: Needles, experiment: Experiment) -> None:
+    def __init__(
+        self, capture: str, needles: Needles, experiment: Experiment, decoders: Iterable[str] = ()
+    ) -> None:
         self.scan = Scan(capture)
+        self._decoders = tuple(map(parse, decoders))
         self._experiment = experiment
         self._searcher = Searcher(needles)
         self._engines = search_engines()
@@ -181,12 +202,17 @@ class Scanner:
     def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
         self._count(record)
         parts = channels(record)
-        result = self._searcher.search(parts)
+        adapters = self._adapters.recognise(record)
+        trees: list[Tree] = []
+        if adapters or self._decoders:
+            known = (decoder for adapter in adapters for decoder in adapter.decoders)
+            trees = self._searcher.open(parts, (*known, *self._decoders))
+        result = self._searcher.search(parts, trees)
+        told = roles(parts, trees, adapters) if adapters else []
+        self._stayed_closed(record, result.closed, told)
         self.scan.limits += [
             structs.replace(limit, capture=record.capture, transmission=record.id) for limit in result.limits
         ]
-        adapters = self._adapters.recognise(record)
-        told = roles(parts, adapters)
         signals = [field for field in told if field.role in SIGNALS]
         if not (result.sightings or result.typed or signals):
             return
@@ -198,8 +224,20 @@ class Scanner:
         self.scan.keystrokes += [
             (Keystroke(record.time or 0.0, self._order, _place(sent, typed), typed), sent)
             for typed in result.typed
+            if not sent.submits
         ]
         self.scan.told += [(sent, field) for field in signals]
+
+    def _stayed_closed(self, record: Transmission, values: tuple[Closed, ...], told: list[Told]) -> None:
+        counted = set()
+        for channel, data in values:
+            place = Place(*recipient_key(record.host, record.dst), self._phase(record.time), channel)
+            stayed = self.scan.closed.setdefault(place, Stayed())
+            stayed.add(data)
+            if place not in counted:
+                counted.add(place)
+                stayed.transmissions += 1
+                stayed.known = stayed.known or _known_closed(channel, told)
 
     def _count(self, record: Transmission) -> None:
         traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
@@ -255,8 +293,25 @@ class Scanner:
 
 
 def _place(sent: Sent, typed: Typed) -> tuple[str, ...]:
+    """What makes keystrokes stand in the same place: recipient, endpoint, channel and path, with any index in
+    a list. Of the endpoint's address, what holds the typed text itself is left out, and so is what holds
+    digits: a counter or a session."""
     host, ip = recipient_key(sent.host, sent.ip)
-    return (host or ip or "", sent.request, typed.channel, typed.path)
+    segments = sent.request.split("/")
+    at = int(typed.path[1:]) + 2 if typed.channel == "url.path" and typed.path[1:].isdigit() else None
+    shape = [
+        "*" if number == at or (number > 2 and _NUMBERED.search(segment)) else segment
+        for number, segment in enumerate(segments)
+    ]
+    return (host or ip or "", "/".join(shape), typed.channel, _INDEX.sub("[*]", typed.path))
+
+
+def _known_closed(channel: str, told: list[Told]) -> str | None:
+    """What an adapter knows of data that stays closed in this channel."""
+    for row in told:
+        if row.role == "opaque" and row.channel.partition(":")[0] == channel:
+            return f"{load()[row.adapter].name}: {row.reasoning}"
+    return None
 
 
 def _size(record: Transmission) -> int:

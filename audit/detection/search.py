@@ -8,14 +8,18 @@ pieces (host in one field, path or query in another of the same transmission) is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import structs
 
 from audit.decoding import Bounds, Tree, may_hide, unfold
 from audit.decoding.channels import Channel
+from audit.decoding.keyed import Decoder
+from audit.detection.beginnings import typed_values
+from audit.detection.closed import Closed, closed
 from audit.detection.needles import SPECIFIC, Needles, Prefix
+from audit.detection.opened import opened
 from audit.records import Field, Granularity, LimitHit, Match
 
 _EXCERPT_BEFORE = 48
@@ -49,11 +53,12 @@ class Typed:
 
 @dataclass(frozen=True)
 class Result:
-    """What one transmission showed, and the bounds that were hit while looking."""
+    """What one transmission showed, the bounds that were hit while looking, and what stayed closed."""
 
     sightings: tuple[Sighting, ...] = ()
     typed: tuple[Typed, ...] = ()
     limits: tuple[LimitHit, ...] = ()
+    closed: tuple[Closed, ...] = ()
 
 
 _NOTHING = Result()
@@ -66,29 +71,41 @@ class Searcher:
         self._needles = needles
         self._bounds = bounds or Bounds()
 
-    def search(self, channels: Iterable[Channel]) -> Result:
-        """Every place in these channels where a canary stands. Pure; raises nothing on any bytes."""
+    def open(self, channels: Sequence[Channel], decoders: Iterable[Decoder]) -> list[Tree]:
+        """A tree for each of these channels, opened in full."""
+        return opened(channels, decoders, bounds=self._bounds, probe=self._needles.contains)
+
+    def search(self, channels: Iterable[Channel], trees: Sequence[Tree] = ()) -> Result:
+        """Every place in these channels where a canary stands. Pure; raises nothing on any bytes.
+
+        trees: the channels opened in full, where that was done already; else only what is worth it is opened.
+        """
         sightings: list[Sighting] = []
         typed: list[Typed] = []
         limits: list[LimitHit] = []
+        stayed: list[Closed] = []
         channels = list(channels)
         address = {c.name: c.data for c in channels if c.name in _ADDRESS_CHANNELS}
         own = _own_address(address, self._needles) if address else []
         itself = {s.match.canary for s in own}
-        for channel in channels:
+        for number, channel in enumerate(channels):
             if not channel.data:
                 continue
-            if not channel.hints and not self._worth(channel.data):
-                typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
+            if trees:
+                tree = trees[number]
+            elif not channel.hints and not self._worth(channel.data):
+                typed += self._typed(channel, [Field(path="", layers=(), data=channel.data)])
                 continue
-            tree = unfold(
-                channel.data,
-                channel.hints,
-                bounds=self._bounds,
-                worth=self._worth,
-                probe=self._needles.contains,
-            )
+            else:
+                tree = unfold(
+                    channel.data,
+                    channel.hints,
+                    bounds=self._bounds,
+                    worth=self._worth,
+                    probe=self._needles.contains,
+                )
             limits += tree.limits
+            stayed += closed(channel.name, tree)
             found = self._in_tree(channel.name, tree)
             if len(found) > _MAX_MATCHES:
                 limits.append(LimitHit(bound="matches", detail=f"{channel.name}: {len(found)} matches"))
@@ -96,10 +113,10 @@ class Searcher:
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
             sightings += found
-            typed += self._typed(channel.name, tree.fields)
-        if not (own or sightings or typed or limits):
+            typed += self._typed(channel, tree.fields)
+        if not (own or sightings or typed or limits or stayed):
             return _NOTHING
-        return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits))
+        return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits), tuple(stayed))
 
     def _worth(self, data: bytes) -> bool:
         return may_hide(data) or self._needles.traced(data)
@@ -119,14 +136,12 @@ class Searcher:
             if (index, number) not in silent
         ]
 
-    def _typed(self, channel: str, fields: list[Field]) -> list[Typed]:
+    def _typed(self, channel: Channel, fields: list[Field]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
-        for field in fields:
-            for prefix in self._needles.prefix(field.data):
-                text = field.data.decode("utf-8", "replace")
-                found.setdefault(
-                    (field.path, field.layers, prefix), Typed(prefix, channel, field.path, field.layers, text)
-                )
+        for path, layers, data in typed_values(channel, fields):
+            for prefix in self._needles.prefix(data):
+                text = data.decode("utf-8", "replace")
+                found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
 
 

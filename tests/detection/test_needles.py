@@ -219,7 +219,9 @@ def test_a_digest_in_base64_is_found_between_delimiters(way: str, around: str, p
     assert data[match.offset : match.offset + match.length].decode() == text.rstrip("=")
 
 
-@pytest.mark.parametrize("part", [DIGEST[:8], DIGEST[12:20], hashlib.md5(b"marble otter zx4q8").digest()[4:12]])
+@pytest.mark.parametrize(
+    "part", [DIGEST[:8], DIGEST[12:20], hashlib.md5(b"marble otter zx4q8").digest()[4:12]]
+)
 def test_eight_bytes_count_only_where_a_hash_is_named(part: bytes) -> None:
     number = int.from_bytes(part, "big", signed=True)
     for data in (part, *(WAYS[way](part).encode() for way in ("base64", "base64url")), str(number).encode()):

@@ -99,6 +99,7 @@ _METHODS = (
 )  # fmt: skip
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +([^\r\n]*?) +HTTP/(\d\.\d)[ \t]*\r?$")
 _OLD_REQUEST = re.compile(rb"(GET) +(\S+)()[ \t]*\r?$")
+_CUT_REQUEST = re.compile(rb"(" + b"|".join(map(re.escape, _METHODS)) + rb") ([^ \r]*)")
 _STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: ([^\r\n]*?))?[ \t]*\r?$")
 _REQUEST_START = re.compile(rb"(?:" + b"|".join(map(re.escape, _METHODS)) + rb") [^\r\n]{0,4096}")
 _REQUEST_LINE = re.compile(
@@ -117,6 +118,16 @@ _NO_BODY = frozenset({204, 304})
 def starts_request(data: bytes) -> bool:
     """Whether bytes begin like a request of a method in use."""
     return _REQUEST_START.match(data) is not None
+
+
+def begins(data: bytes) -> bool:
+    """Whether bytes that start like a request go on like one: the line names a version, or is all there is
+    (a request of HTTP/0.9 has one line, RFC 1945, 4.1), or headers follow it, or it is not complete."""
+    line, newline, rest = data.partition(b"\n")
+    if not newline or _REQUEST.match(line):
+        return True
+    following = rest.lstrip(b"\r\n").partition(b"\n")[0]
+    return _OLD_REQUEST.match(line) is not None and (not following or b":" in following)
 
 
 def starts_response(data: bytes) -> bool:
@@ -271,6 +282,8 @@ class Connection:
                 return events
             if side.head is not None:
                 self._emit(side, events, complete=False)
+            elif side.at is _At.HEAD:
+                self._cut_head(side, events)
             self._seek(side, "lost")
             side.offset += len(side.buffer) + size
             side.buffer = b""
@@ -286,21 +299,32 @@ class Connection:
             self._emit(side, events, complete=True)
         elif side.head is not None:
             self._emit(side, events, complete=False)
-        elif side.at is _At.HEAD and side.buffer.strip():
-            line, _, _ = side.buffer.partition(b"\n")
-            if _REQUEST.match(line) or _STATUS.match(line):
-                # the head itself is cut: what it says so far is told
-                side.head_cut = True
-                self._head(side, side.buffer, len(side.buffer), events)
-                if side.head is not None:
-                    self._emit(side, events, complete=False)
-            else:
-                self._seek(side, "no HTTP")
+        elif side.at is _At.HEAD and side.buffer.strip() and not self._cut_head(side, events):
+            self._seek(side, "no HTTP")
         if side.at is _At.SEEK:
             side.offset += len(side.buffer)
             self._found(side, events)
         side.buffer = b""
         return events
+
+    def _cut_head(self, side: _Direction, events: list[Event]) -> bool:
+        """Tell of a head that is cut what it says so far; False where that is no head."""
+        line, newline, _ = side.buffer.partition(b"\n")
+        cut = None if newline or side.response else _CUT_REQUEST.match(line)
+        if not (_STATUS if side.response else _REQUEST).match(line) and not cut:
+            return False
+        side.head_cut = True
+        if cut:
+            side.start = side.offset
+            self._take(side, len(side.buffer))
+            method, target = (part.decode("latin-1") for part in cut.groups())
+            self._request(side, _Head(method, target, 0, "", "", ()), events)
+        else:
+            self._head(side, side.buffer, len(side.buffer), events)
+        if side.head is not None:
+            self._emit(side, events, complete=False)
+        side.head_cut = False
+        return True
 
     def _run(self, side: _Direction, events: list[Event]) -> None:
         """Read the buffer as far as it goes."""

@@ -89,7 +89,7 @@ class Opening:
             return TlsSpeaker(self._teller, client)
         if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
             return Http2(self._teller, side)
-        if http1.starts_request(data):
+        if http1.starts_request(data) and http1.begins(data):
             return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
@@ -98,6 +98,7 @@ class Opening:
         if mqtt.starts(data):
             return MqttSpeaker(self._teller)
         if self._depth < _MAX_NESTED and len(data) <= socks.MAX_HANDSHAKE and _greets(data):
+            self._order = [(place, piece) for place, piece in self._order if place == side]  # it begins here
             return SocksSpeaker(self._teller, side, self._nested())
         if len(data) < 8 and not final:
             return None
@@ -114,7 +115,7 @@ class Opening:
 
 def _greets(data: bytes) -> bool:
     """A SOCKS greeting and nothing else, or a SOCKS 4 request."""
-    return socks.starts(data) and (data[0] == 4 or (data[1] <= 8 and len(data) == 2 + data[1]))
+    return socks.starts(data) and (data[0] == 4 or (0 < data[1] <= 8 and len(data) == 2 + data[1]))
 
 
 class Opaque:

@@ -77,6 +77,9 @@ class Http1:
         self._last = request, response
         answered = response and Answered(response.status, _raw(response.headers), response.size)
         self._teller.http(self._client, asked(request), answered, time)
+        if " " in request.target:
+            line = f"{request.method} {request.target} HTTP/{request.version}".encode("latin-1")
+            self._teller.message(self._client, line, "tcp")
 
     def _opened(self, protocol: str) -> Speaker:
         if protocol == "websocket" and self._last is not None:
@@ -89,8 +92,9 @@ class Http1:
 
 
 def asked(request: http1.Request) -> Asked:
-    """A request of HTTP/1 as any other; a target in absolute form is taken apart (RFC 9112, 3.2)."""
-    authority, target, scheme = _header(request.headers, "host"), request.target, "http"
+    """A request of HTTP/1 as any other; a target in absolute form is taken apart (RFC 9112, 3.2), one with
+    spaces ends at the first of them."""
+    authority, target, scheme = _header(request.headers, "host"), request.target.partition(" ")[0], "http"
     if request.method == "CONNECT":
         authority = target
         try:
@@ -104,7 +108,7 @@ def asked(request: http1.Request) -> Asked:
         authority, target, scheme = absolute or authority, slash + path or "/", scheme.lower()
     return Asked(
         method=request.method, scheme=scheme, authority=authority, target=target,
-        version=f"HTTP/{request.version}" if request.version else "HTTP/0.9", headers=_raw(request.headers),
+        version=f"HTTP/{request.version}" if request.version else "", headers=_raw(request.headers),
         body=request.body, size=request.size, lost=request.lost, cut=request.cut,
     )  # fmt: skip
 

@@ -66,8 +66,8 @@ class Http(Transmission, frozen=True, kw_only=True, tag="http"):
     """An HTTP request and what is known of its response (RFC 9110). Bodies are as sent: content
     codings are not undone. `path` is the request target with its query. `body` of None means that a
     body was sent and not kept. `request_bytes` and `response_bytes` are the
-    sizes of the bodies as sent. A request that a browser listed and never sent (from its cache, blocked)
-    has the direction `down`."""
+    sizes of the bodies as sent. `response_body` is only kept where it was asked for. A request that a
+    browser listed and never sent (from its cache, blocked) has the direction `down`."""
 
     method: str
     scheme: str
@@ -81,6 +81,7 @@ class Http(Transmission, frozen=True, kw_only=True, tag="http"):
     headers: Headers = ()
     body: bytes | None = b""
     response_headers: Headers = ()
+    response_body: bytes | None = None
     initiator: str | None = None
 
 
@@ -125,6 +126,7 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
 
 class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     """A transport connection. Packet and byte counts are None where the format does not tell them;
+    `secured_by` says with what an encrypted connection was opened (`keylog`, `dsb`), None where none was.
     `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read).
     `tls_records_*` are the sizes of the TLS records of a connection that was let through unread."""
 
@@ -141,6 +143,7 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     last: float | None = None
     observability: Observability = "not_observed"
     reason: str | None = None
+    secured_by: SecuredBy | None = None
     names: dict[str, tuple[str, ...]] = {}
 
 

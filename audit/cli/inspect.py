@@ -14,23 +14,26 @@ from audit.cli.targets import path_of
 from audit.records import AnyRecord
 from audit.sources import Wanted, read
 
-_UNSHOWN = ("body", "headers", "response_headers", "data", "initiator")
+_UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
 
 
 @click.command()
 @click.argument("capture", metavar="CAPTURE")
 @click.option("--kind", "kinds", metavar="KIND,...", help="Only these kinds, such as http,dns,gap.")
+@click.option("--keys", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="A key log that opens encrypted connections of a packet capture. Repeatable.")  # fmt: skip
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )
-def inspect(capture: str, kinds: str | None, jobs: int) -> None:
+def inspect(capture: str, kinds: str | None, keys: tuple[Path, ...], jobs: int) -> None:
     """Prints every record the sources see in CAPTURE as JSON lines; - reads stdin.
 
     \b
     Example:
       privacy-audit inspect flows.mitm --kind http | jq -r .authority | sort | uniq -c
+      privacy-audit inspect phone.pcapng --keys keys.log --kind http
     """
-    wanted = Wanted(_kinds(kinds), jobs=jobs)
+    wanted = Wanted(_kinds(kinds), jobs=jobs, keys=keys)
     out = sys.stdout.buffer
     with path_of(capture) as path:
         for record in read(path, Path(capture).name, wanted):

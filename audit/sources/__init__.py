@@ -25,11 +25,14 @@ _PCAP = re.compile(rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x
 
 class Wanted(NamedTuple):
     """What the asker wants of a capture and knows of it: the kinds of records (None: all), the addresses
-    of the device (of use in packet captures), and how many processes may work at it."""
+    of the device (of use in packet captures), and how many processes may work at it. `keys` are key
+    logs that may open encrypted connections of packet captures; with `bodies`, those of responses are kept."""
 
     kinds: frozenset[str] | None = None
     device: tuple[str, ...] = ()
     jobs: int = 1
+    keys: tuple[Path, ...] = ()
+    bodies: bool = False
 
 
 class Format(NamedTuple):
@@ -63,7 +66,16 @@ def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[
     from audit.sources.pcap import reading
 
     kinds = reading.KINDS if wanted.kinds is None else wanted.kinds
-    return reading.read(path, source, capture, kinds=kinds, device=wanted.device, jobs=wanted.jobs)
+    return reading.read(
+        path,
+        source,
+        capture,
+        kinds=kinds,
+        device=wanted.device,
+        jobs=wanted.jobs,
+        keys=wanted.keys,
+        bodies=wanted.bodies,
+    )
 
 
 def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecord]:

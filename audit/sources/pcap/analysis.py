@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.records import Observability
+from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses, payloads
-from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch
+from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.conversation import Conversation
 from audit.sources.pcap.datagrams import Datagrams
+from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.packets import TCP, UDP, WHOLE, Packets, walk
@@ -39,20 +40,23 @@ class Known(NamedTuple):
     reason: str | None
     names: dict[str, tuple[str, ...]]
     told: int  # records so far
+    secured: SecuredBy | None = None
 
 
 class Analysis:
     """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made."""
 
     def __init__(
-        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1
-    ) -> None:
+        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1,
+        ring: KeyRing | None = None, *, bodies: bool = False,
+    ) -> None:  # fmt: skip
         self.table = FlowTable(device)
         self.known: dict[int, Known] = {}
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
-        self._ledger = Ledger(capture, self._kinds)
+        self._ring = ring
+        self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies)
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams] = {}
         self._share, self._shares = share, shares
@@ -67,6 +71,16 @@ class Analysis:
         """All addresses that DNS gave to names, in the order of the flows' batches."""
         return self._ledger.resolved
 
+    def secrets(self, block: Secrets) -> None:
+        """Take in secrets that the capture carries; they count from here on."""
+        if self._ring is not None:
+            self._ring.block(block)
+
+    def refresh(self) -> None:
+        """Take in what was added to the key logs since."""
+        if self._ring is not None:
+            self._ring.refresh()
+
     def batch(self, batch: Batch) -> list[Told]:
         """Read a batch; what it completed, in order."""
         packets, _, unknown = walk(batch)
@@ -77,7 +91,9 @@ class Analysis:
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         if self._shares > 1:
-            mine = np.flatnonzero(_shares(packets, self._shares) == self._share)
+            # a session may be resumed and a path changed from another port: keys keep hosts together
+            shares = _shares(packets, self._shares) if self._ring is None else _pairs(packets, self._shares)
+            mine = np.flatnonzero(shares == self._share)
             packets = packets.take(mine)
             counted = None if counted is None else counted[mine]
             if not len(packets):
@@ -121,7 +137,7 @@ class Analysis:
         observability, reason = teller.status or ("not_observed", "unknown protocol")
         if teller.lost and observability == "observed":
             reason = "lost"
-        self.known[row] = Known(observability, reason, teller.named(), teller.count)
+        self.known[row] = Known(observability, reason, teller.named(), teller.count, teller.opened)
 
     def _teller(self, row: int) -> Teller:
         table = self.table
@@ -132,6 +148,7 @@ class Analysis:
         known = self.known.get(row)
         if known is not None:
             teller.resume(known.told, known.names, (known.observability, known.reason))
+            teller.opened = known.secured
         return teller
 
     # --- TCP -------------------------------------------------------------------------------------
@@ -296,6 +313,14 @@ def _shares(packets: Packets, shares: int) -> I64:
     mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     return ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+
+
+def _pairs(packets: Packets, shares: int) -> I64:
+    """As `_shares`, but all TCP between two hosts is together, and all UDP."""
+    mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
+    mixed *= np.uint64(0xD6E8FEB86659FD93)
+    together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+    return np.where(packets.proto == UDP, 0, together)
 
 
 def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:

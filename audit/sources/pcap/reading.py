@@ -20,6 +20,7 @@ from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, pcap_file, pcapng_file, rare, sharing, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, Known, names_of
 from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
+from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.telling import Resolved
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
@@ -38,20 +39,25 @@ def read(
     device: Collection[str] = (),
     jobs: int = 1,
     chunk: int = window.CHUNK,
+    keys: Collection[Path] = (),
+    bodies: bool = False,
 ) -> Iterator[AnyRecord]:
     """The records of the kinds wished; `device` are addresses of the audited device. The result depends
-    neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time.
+    neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys` are key logs;
+    with `bodies`, those of responses are kept.
 
     Raises:
-        BadCapture: there is no packet in it, and damage.
+        BadCapture: there is no packet in it, and damage; or a key log cannot be read.
     """
     wanted = frozenset(kinds)
     count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
     named: list[Resolved] = []
     gaps: list[Gap] = []
 
+    ring = KeyRing(keys) if keys or _modern(source) else None
+
     def share(index: int) -> Analysis:
-        return Analysis(capture, wanted, device, index, count)
+        return Analysis(capture, wanted, device, index, count, ring, bodies=bodies)
 
     def told_flows(mine: Analysis, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
         return flows(mine, capture, resolved)
@@ -64,6 +70,7 @@ def read(
         number = 1
         for item in items(source, chunk):
             if isinstance(item, Batch):
+                analysis.refresh()
                 for told in shares.told(analysis.batch(item)):
                     if _kind(told.record) in wanted:
                         yield told.record
@@ -73,6 +80,8 @@ def read(
                     gaps.append(_gap(capture, item))
             elif isinstance(item, Names):
                 named += _given(item)
+            else:
+                analysis.secrets(item)
         if number == 1 and gaps and source.gap is None:
             raise BadCapture(
                 path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0
@@ -96,8 +105,12 @@ def _kind(record: object) -> str:
 def items(source: Opened, chunk: int) -> Iterator[Item]:
     """What stands in the file, whichever of the two formats it is."""
     view = window.Window(source.file, source.size, chunk)
-    modern = os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
-    return rare.read(pcapng_file.read(view) if modern else pcap_file.read(view))
+    return rare.read(pcapng_file.read(view) if _modern(source) else pcap_file.read(view))
+
+
+def _modern(source: Opened) -> bool:
+    """Whether it is a pcapng, which may carry secrets."""
+    return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
 
 
 def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
@@ -141,6 +154,7 @@ def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterato
             last=None if last == NO_TIME else last / 1e9,
             observability=known.observability,
             reason=known.reason,
+            secured_by=known.secured,
             names=_names(known, history.get(far[0]), number),
         )
         yield number, flow

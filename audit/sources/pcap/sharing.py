@@ -17,7 +17,7 @@ import msgspec
 
 from audit.records import AnyRecord, Flow
 from audit.sources.pcap.analysis import Analysis
-from audit.sources.pcap.batch import Batch, Item
+from audit.sources.pcap.batch import Batch, Item, Secrets
 from audit.sources.pcap.telling import Resolved, Told
 
 Flows = Callable[[Analysis, list[Resolved]], Iterator[tuple[int, Flow]]]
@@ -107,7 +107,10 @@ def _work(
     mine = analysis(share)
     number = 1
     for item in items():
-        if isinstance(item, Batch):
+        if isinstance(item, Secrets):
+            mine.secrets(item)
+        elif isinstance(item, Batch):
+            mine.refresh()
             pipe.send_bytes(_encode(mine.batch(item)))
             number = item.number + len(item.start)
     pipe.send_bytes(_encode(mine.finish(number)))

@@ -8,9 +8,12 @@ a fresh `Opening`, so TLS inside of them is found like any other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 from audit.protocols import dns, http1, http2, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
+from audit.sources.pcap.decryption.secured import Secured
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
 from audit.sources.pcap.web import Http1, Http2
@@ -86,6 +89,9 @@ class Opening:
             if len(data) < 6 and not final:
                 return None
             client = side if data[5:6] == b"\x01" or data[0] == tls.ALERT else 1 - side
+            ring = self._teller.ring
+            if ring is not None and self._depth < _MAX_NESTED:
+                return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
         if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
             return Http2(self._teller, side)
@@ -93,7 +99,7 @@ class Opening:
             return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
-        if self._teller.port in (53, 5353) and len(data) >= 14:
+        if self._teller.port in (53, 853, 5353) and len(data) >= 14:
             return DnsSpeaker(self._teller)
         if mqtt.starts(data):
             return MqttSpeaker(self._teller)
@@ -108,6 +114,10 @@ class Opening:
         self._order.clear()
         self._passed += 1
         return Opaque() if self._passed >= MAX_PASSED else None
+
+    def _inside(self, client: int, agreed: str) -> Speaker:
+        """What begins inside TLS; HTTP/2 is known by its agreement even where its first bytes are lost."""
+        return Http2(self._teller, client) if agreed == "h2" else self._nested()
 
     def _nested(self) -> Speaker:
         return Opening(self._teller, self._depth + 1) if self._depth < _MAX_NESTED else Opaque()
@@ -184,8 +194,9 @@ class DnsSpeaker:
 
     def feed(self, side: int, data: bytes) -> None:
         for message in self._framing[side].feed(data):
+            carrier: Literal["tcp", "dot"] = "tcp" if self._teller.secured == "cleartext" else "dot"
             try:
-                self._teller.dns(side, dns.parse(message), "tcp")
+                self._teller.dns(side, dns.parse(message), carrier)
             except Malformed:
                 continue
 

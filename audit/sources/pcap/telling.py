@@ -19,9 +19,11 @@ from audit.records import (
     Http,
     Message,
     Observability,
+    SecuredBy,
     Tls,
     WebSocketMessage,
 )
+from audit.sources.pcap.decryption.ring import KeyRing
 
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
@@ -58,6 +60,7 @@ class Answered(NamedTuple):
     status: int
     headers: Headers
     size: int
+    body: bytes | None = None
 
 
 class Told(NamedTuple):
@@ -80,9 +83,13 @@ class Resolved(NamedTuple):
 class Ledger:
     """Everything the tellers of one reading have told."""
 
-    def __init__(self, capture: str, kinds: frozenset[str]) -> None:
+    def __init__(
+        self, capture: str, kinds: frozenset[str], ring: KeyRing | None = None, *, bodies: bool = False
+    ) -> None:
         self.capture = capture
         self.kinds = kinds
+        self.ring = ring
+        self.bodies = bodies
         self.told: list[Told] = []
         self.resolved: list[Resolved] = []
 
@@ -100,7 +107,9 @@ class Teller:
         "lost",
         "names",
         "number",
+        "opened",
         "port",
+        "secured",
         "status",
         "time",
     )
@@ -117,6 +126,8 @@ class Teller:
         self.status: tuple[Observability, str | None] | None = None
         self.lost = 0
         self.count = 0
+        self.secured: SecuredBy = "cleartext"  # what the content being told of was opened with
+        self.opened: SecuredBy | None = None  # the same, of the flow
         near, far = (a, b) if device_a else (b, a)
         self.port = far[1]
         self._common: dict[str, Any] = {
@@ -130,6 +141,16 @@ class Teller:
         """Go on where an earlier teller of the same flow left off."""
         self.count, self.status = count, status
         self.names = {kind: dict.fromkeys(known) for kind, known in names.items()}
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The secrets at hand; None where there are none and will be none."""
+        return self._ledger.ring
+
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether bodies of responses are wished for."""
+        return self._ledger.bodies
 
     def wants(self, kind: str) -> bool:
         """Whether records of this kind are wished for."""
@@ -162,7 +183,10 @@ class Teller:
         return f"f{self.first}.{self.count}"
 
     def dns(
-        self, side: int, message: dns.Message, carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns"]
+        self,
+        side: int,
+        message: dns.Message,
+        carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"],
     ) -> None:
         """The questions of a message, and the addresses its answers give to names."""
         types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
@@ -180,7 +204,7 @@ class Teller:
             asked = message.questions[0].name if message.questions else None
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
-                    name = (asked if carrier in ("udp", "tcp") else None) or answer.name
+                    name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
                     self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
                 if carrier == "mdns":
                     self.name("mdns", answer.name)
@@ -223,6 +247,8 @@ class Teller:
                 version=sent.version, status=answered.status if answered else None, request_bytes=sent.size,
                 response_bytes=answered.size if answered else None, headers=sent.headers, body=sent.body,
                 response_headers=answered.headers if answered else (),
+                response_body=answered.body if answered and self._ledger.bodies else None,
+                secured_by=self.secured,
             )
         )  # fmt: skip
         if sent.lost:
@@ -249,7 +275,7 @@ class Teller:
             WebSocketMessage(
                 **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
                 type="text" if message.kind == websocket.TEXT else "binary", bytes=message.size, url=url,
-                data=message.data,
+                data=message.data, secured_by=self.secured,
             )
         )  # fmt: skip
         if message.lost or message.cut:

@@ -1,4 +1,4 @@
-"""The web in clear: HTTP/1 (RFC 9112), HTTP/2 (RFC 9113) and WebSocket (RFC 6455) connections told as records.
+"""The web as it can be read: HTTP/1 (RFC 9112) and HTTP/2 (RFC 9113) connections told as records.
 
 Requests wait for their responses, so many of them at most; a request without response is told when the
 connection ends. What a CONNECT or an upgrade opens is another conversation on the same connection.
@@ -7,10 +7,11 @@ connection ends. What a CONNECT or an upgrade opens is another conversation on t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from audit.protocols import connect, http1, http2, websocket
+from audit.protocols import connect, http1, http2
 from audit.protocols.malformed import Malformed
+from audit.sources.pcap.exchange import Block, Exchange
+from audit.sources.pcap.messages import WebSocket
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Answered, Asked, Teller
 
@@ -29,6 +30,7 @@ class Http1:
         self._waiting: dict[int, tuple[http1.Request, float | None]] = {}
         self._last: tuple[http1.Request, http1.Response | None] | None = None
         self._inner: Speaker | None = None
+        self._scheme = "http" if teller.secured == "cleartext" else "https"
         self.done = False
         teller.observed("observed")
 
@@ -75,8 +77,10 @@ class Http1:
             return
         request, time = self._waiting.pop(number)
         self._last = request, response
-        answered = response and Answered(response.status, _raw(response.headers), response.size)
-        self._teller.http(self._client, asked(request), answered, time)
+        answered = response and Answered(
+            response.status, _raw(response.headers), response.size, response.body
+        )
+        self._teller.http(self._client, asked(request, self._scheme), answered, time)
         if " " in request.target:
             line = f"{request.method} {request.target} HTTP/{request.version}".encode("latin-1")
             self._teller.message(self._client, line, "tcp")
@@ -85,16 +89,16 @@ class Http1:
         if protocol == "websocket" and self._last is not None:
             request, response = self._last
             extensions = _header(response.headers, "sec-websocket-extensions") if response else ""
-            sent = asked(request)
-            url = f"ws://{sent.authority}{sent.target}"
+            sent = asked(request, self._scheme)
+            url = f"{sent.scheme.replace('http', 'ws', 1)}://{sent.authority}{sent.target}"
             return WebSocket(self._teller, self._client, url, extensions)
         return Http2(self._teller, self._client) if protocol.startswith("h2c") else self._begin()
 
 
-def asked(request: http1.Request) -> Asked:
+def asked(request: http1.Request, scheme: str = "http") -> Asked:
     """A request of HTTP/1 as any other; a target in absolute form is taken apart (RFC 9112, 3.2), one with
     spaces ends at the first of them."""
-    authority, target, scheme = _header(request.headers, "host"), request.target.partition(" ")[0], "http"
+    authority, target = _header(request.headers, "host"), request.target.partition(" ")[0]
     if request.method == "CONNECT":
         authority = target
         try:
@@ -121,29 +125,14 @@ def _header(headers: http1.Headers, wanted: str) -> str:
     return next((value for name, value in headers if name.lower() == wanted), "")
 
 
-@dataclass(slots=True)
-class _Stream:
-    """A request on its way, and its response."""
-
-    time: float | None
-    fields: http2.Fields
-    body: list[bytes] = field(default_factory=list)
-    size: int = 0
-    lost: int = 0
-    held: int = 0
-    status: int | None = None
-    answer: tuple[tuple[bytes, bytes], ...] = ()
-    received: int = 0
-
-
 class Http2:
-    """HTTP/2 in clear (h2c)."""
+    """HTTP/2, in clear (h2c) or opened."""
 
     def __init__(self, teller: Teller, client: int) -> None:
         self._teller = teller
         self._client = client
         self._connection = http2.Connection()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Exchange] = {}
         self.done = False
         teller.observed("observed")
 
@@ -162,88 +151,38 @@ class Http2:
 
     def _events(self, events: list[http2.Event]) -> None:
         for event in events:
-            if isinstance(event, http2.Fields):
-                self._fields(event)
-            elif isinstance(event, http2.Data) and event.stream in self._streams:
-                stream = self._streams[event.stream]
-                if event.response:
-                    stream.received += len(event.data) + event.lost
-                    if event.end:
-                        self._tell(event.stream)
+            if isinstance(event, http2.Data):
+                stream = self._streams.get(event.stream)
+                if stream is None:
                     continue
-                stream.size += len(event.data) + event.lost
-                stream.lost += event.lost
-                if stream.held < MAX_BODY:
-                    stream.body.append(event.data)
-                    stream.held += len(event.data)
+                stream.data(event.response, event.data, event.lost, event.end)
+                if event.end and stream.over:
+                    self._tell(event.stream)
+            elif isinstance(event, http2.Fields):
+                self._fields(event)
             elif isinstance(event, http2.Reset):
                 self._tell(event.stream)
+            elif isinstance(event, http2.Unread) and event.reason != "lost":
+                self._teller.gap(
+                    "malformed", event.size or None, f"HTTP/2 that cannot be read: {event.reason}"
+                )
 
     def _fields(self, event: http2.Fields) -> None:
-        if event.kind == "request":
+        block = Block(event.kind, event.fields, event.end, event.known)
+        if event.kind in ("request", "push"):
             self._tell(event.stream)
-            self._streams[event.stream] = _Stream(self._teller.time, event)
+            # a push is a request that the server made up
+            side = 1 - self._client if event.kind == "push" else self._client
+            self._streams[event.stream] = Exchange(self._teller, side, "HTTP/2", block)
             if len(self._streams) > MAX_WAITING:
                 self._tell(next(iter(self._streams)))
-        elif event.response and event.stream in self._streams:
+        elif event.stream in self._streams:
             stream = self._streams[event.stream]
-            status = next((value for name, value in event.fields if name == ":status"), None)
-            if event.kind == "response":
-                stream.status = int(status) if status and status.isascii() and status.isdigit() else None
-                stream.answer = _known(event)
-            if event.end:
+            stream.block(event.response, block)
+            if stream.over:
                 self._tell(event.stream)
 
     def _tell(self, number: int) -> None:
         stream = self._streams.pop(number, None)
-        if stream is None:
-            return
-        fields = {name: value or "" for name, value in reversed(stream.fields.fields) if name}
-        sent = Asked(
-            method=fields.get(":method", ""), scheme=fields.get(":scheme", "http"),
-            authority=fields.get(":authority") or fields.get("host", ""), target=fields.get(":path", ""),
-            version="HTTP/2", headers=_known(stream.fields), body=b"".join(stream.body), size=stream.size,
-            lost=stream.lost, cut=stream.size > stream.held,
-        )  # fmt: skip
-        answered = None if stream.status is None else Answered(stream.status, stream.answer, stream.received)
-        self._teller.http(self._client, sent, answered, stream.time)
-        if not stream.fields.known:
-            self._teller.gap("lost", None, "header fields refer to bytes that were not recorded")
-
-
-def _known(event: http2.Fields) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(
-        (name.encode("latin-1"), (value or "").encode("latin-1"))
-        for name, value in event.fields
-        if name and not name.startswith(":")
-    )
-
-
-class WebSocket:
-    """WebSocket messages in clear; `url` is that of the handshake, `extensions` what the server agreed to."""
-
-    def __init__(self, teller: Teller, client: int, url: str, extensions: str) -> None:
-        self._teller = teller
-        self._client = client
-        self._url = url
-        self._messages = tuple(
-            websocket.Messages(side != client, websocket.negotiated(extensions, response=side != client))
-            for side in (0, 1)
-        )
-        self.done = False
-
-    def feed(self, side: int, data: bytes) -> None:
-        self._tell(side, self._messages[side].feed(data))
-
-    def gap(self, side: int, size: int) -> None:
-        self._tell(side, self._messages[side].gap(size))
-
-    def finish(self) -> None:
-        for side in (0, 1):
-            self._tell(side, self._messages[side].finish())
-        self.done = True
-
-    def _tell(self, side: int, messages: list[websocket.Message]) -> None:
-        for message in messages:
-            if message.kind in (websocket.TEXT, websocket.BINARY):
-                self._teller.websocket(side, message, self._url)
+        if stream is not None:
+            stream.tell()

@@ -35,9 +35,10 @@ class Hello(Note, frozen=True, kw_only=True):
 
 class Refused(Hello, frozen=True, kw_only=True, tag="refused"):
     """The client did not accept our certificate. `alert` is what it said, `how` what it did: sent an
-    `alert`, `closed` during the handshake, or stayed `silent` after it, several times in a row."""
+    `alert`, `closed` during the handshake, or stayed `silent` after it, several times in a row; `failed`
+    where both sides could not agree on something else."""
 
-    how: Literal["alert", "closed", "silent"]
+    how: Literal["alert", "closed", "silent", "failed"]
     alert: str = ""
     passes_next: bool = False
 

@@ -7,6 +7,7 @@ was written is ever changed.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from audit.protocols.notes import AnyNote, encode
@@ -29,6 +30,27 @@ class Notebook:
         data = b"".join(map(encode, notes))
         if data and os.write(self._fd, data) != len(data):
             raise OSError(28, "No space left on device", str(self.path))
+
+    @classmethod
+    def of_option(cls, name: str) -> Notebook:
+        """The file that an addon's option names. Raises OptionsError where it cannot be written."""
+        from mitmproxy.exceptions import OptionsError
+
+        path = Path(name).expanduser()
+        try:
+            return cls(path)
+        except OSError as error:
+            why = f"cannot write {path}: {error.strerror}"
+            raise OptionsError(why) from None  # type: ignore[no-untyped-call]
+
+    def write_or_stop(self, *notes: AnyNote) -> None:
+        """Appends the notes, or ends the proxy: nothing may pass without being noted."""
+        try:
+            self.write(*notes)
+        except OSError as error:
+            sys.stderr.write(f"cannot write {self.path}: {error.strerror}\nThe proxy stops.\n")
+            sys.stderr.flush()
+            sys.exit(1)
 
     def close(self) -> None:
         """Brings everything to the disk's surface."""

@@ -22,6 +22,7 @@ _HOW = {
     "alert": "the client refused the proxy's certificate",
     "closed": "the client closed the connection during the TLS handshake",
     "silent": "the client closed the connection after the TLS handshake without sending anything",
+    "failed": "the TLS handshake between client and proxy failed",
 }
 _PINNED = "pinned: let through unread, as the client had refused the proxy's certificate"
 _QUIC_LEFT = "QUIC was left alone"

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -14,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 
@@ -30,57 +29,9 @@ from wsproto.events import AcceptConnection, BytesMessage, Request
 
 from audit.records import Http, WebSocketMessage
 from audit.sources import read as records
+from tests.addons.proxies import free_port, mitmdump, needs_mitmdump, proxy
 
-ADDONS = Path(__file__).resolve().parents[2] / "addons"
-MITMDUMP = shutil.which("mitmdump", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-
-pytestmark = pytest.mark.skipif(MITMDUMP is None, reason="mitmdump is not installed")
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def mitmdump(confdir: Path, mode: str, *options: str, addons: tuple[str, ...]) -> subprocess.Popen[str]:
-    """A proxy with these addons; its words come on one pipe."""
-    command = [str(MITMDUMP), "--mode", mode, "--set", f"confdir={confdir}", "--set", "flow_detail=0"]
-    for addon in addons:
-        command += ["-s", str(ADDONS / addon)]
-    for option in options:
-        command += ["--set", option]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@contextmanager
-def proxy(
-    flows: Path,
-    mode: str = "regular",
-    addons: tuple[str, ...] = ("recorder.py", "offline_answers.py"),
-    options: tuple[str, ...] = (),
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A proxy that records and, with both addons, answers; ready for connections; and its port."""
-    port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
-    process = mitmdump(
-        flows.parent.parent / "conf",
-        f"{mode}@127.0.0.1:{port}",
-        f"recorder_file={flows}",
-        *options,
-        addons=addons,
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "listening at" in line:
-                break
-        else:
-            pytest.fail(f"mitmdump ended: {process.wait()}")
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
+pytestmark = needs_mitmdump
 
 
 def read(path: Path) -> list[Flow]:

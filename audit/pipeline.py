@@ -40,10 +40,11 @@ _CONTENT = frozenset({"http", "websocket", "message"})
 
 @dataclass(frozen=True)
 class Capture:
-    """A file to analyse and the name that results use for it."""
+    """A file to analyse, the name that results use for it, and key logs that may open what it holds."""
 
     path: Path
     name: str
+    keys: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -148,7 +149,7 @@ def _infer(captures: Sequence[Capture]) -> Inference:
     inference = Inference()
     for capture in captures:
         try:
-            for record in read(capture.path, capture.name, Wanted(_CONTENT)):
+            for record in read(capture.path, capture.name, Wanted(_CONTENT, keys=capture.keys)):
                 inference.add(record)
         except BadCapture:
             continue
@@ -165,7 +166,8 @@ def _scan(
     try:
         known = capture_format(capture.path)
         scanner.scan.supplement = known == "events"
-        for record in read(capture.path, capture.name, Wanted(device=experiment.device.addresses)):
+        wanted = Wanted(device=experiment.device.addresses, keys=capture.keys)
+        for record in read(capture.path, capture.name, wanted):
             scanner.add(record)
     except BadCapture as refusal:
         refused = refusal
@@ -195,7 +197,8 @@ def _accompany(
     companions = Companions(recipients)
     keyed = tuple(map(parse, decoders))
     try:
-        for record in read(capture.path, capture.name, Wanted(_CONTENT, experiment.device.addresses)):
+        wanted = Wanted(_CONTENT, experiment.device.addresses, keys=capture.keys)
+        for record in read(capture.path, capture.name, wanted):
             companions.add(record, keyed)
     except BadCapture:
         pass  # told already, by the scan

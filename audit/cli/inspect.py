@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from audit.assessment.clock import rfc3339
-from audit.cli.targets import path_of
+from audit.cli.targets import keys_option, path_of
 from audit.records import AnyRecord
 from audit.sources import Wanted, read
 
@@ -20,8 +20,7 @@ _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "ini
 @click.command()
 @click.argument("capture", metavar="CAPTURE")
 @click.option("--kind", "kinds", metavar="KIND,...", help="Only these kinds, such as http,dns,gap.")
-@click.option("--keys", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="A key log that opens encrypted connections of a packet capture. Repeatable.")  # fmt: skip
+@keys_option
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )

@@ -20,6 +20,8 @@ Address = list[Any] | None
 class Client(Struct):
     id: str
     peername: Address = None
+    sockname: Address = None
+    proxy_mode: str | None = None
     transport_protocol: Literal["tcp", "udp"] = "tcp"
     error: str | None = None
     tls: bool = False

@@ -37,6 +37,7 @@ from audit.sources.flowstate import (
 from audit.sources.opening import Opened
 
 _TLS_RECORD = (b"\x16\x03", b"\x16\xfe")  # a handshake record of TLS (RFC 8446) or DTLS (RFC 9147)
+_IN_THE_WAY = ("wireguard", "transparent", "local")  # proxy modes of which the device knows nothing
 _REMEDY = "check that it is a flow file written by mitmproxy"
 
 
@@ -76,6 +77,14 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
         yield msgspec.structs.replace(gap, capture=capture)
 
 
+def records_of(flow: AnyFlow, capture: str, name: str) -> Iterator[AnyRecord]:
+    """The transmissions of one state of a flow, by itself; their ids begin with `name`."""
+    connection, opening = _Connections(capture).of(flow)
+    yield from opening
+    continued = isinstance(flow, HttpFlow) and "continues" in flow.metadata
+    yield from _transmissions(_Place(capture, name, flow, continued), connection, flow)
+
+
 class _Connections:
     """The connections that still have flows to come."""
 
@@ -101,7 +110,7 @@ class _Connections:
                 opening = (_hello(self._capture, connection, flow),)
         connection.touched(values.moment(client.timestamp_start))
         connection.touched(values.moment(client.timestamp_end))
-        connection.servers.add(_server(flow.server_conn))
+        connection.servers.add(_asked(flow))
         if flow.error or client.error:
             connection.failed = values.text(flow.error.msg if flow.error else client.error)
         return connection, opening
@@ -154,6 +163,16 @@ def _server(server: Server) -> tuple[str | None, int | None]:
     return address, port
 
 
+def _asked(flow: AnyFlow) -> tuple[str | None, int | None]:
+    """Whom the device turned to. A proxy that stands in the way passes DNS questions on to servers of its own
+    choice; the device's own choice is then the address that the proxy answered for."""
+    client = flow.client_conn
+    mode = (client.proxy_mode or "").partition("@")[0].partition(":")[0]
+    if isinstance(flow, DnsFlow) and mode in _IN_THE_WAY and _peer(client.sockname)[0] is not None:
+        return _peer(client.sockname)
+    return _server(flow.server_conn)
+
+
 class _Place(NamedTuple):
     """Where a flow stands: the fields all its transmissions share. One that is `continued` only adds
     messages to a WebSocket whose request stands in another flow."""
@@ -164,7 +183,7 @@ class _Place(NamedTuple):
     continued: bool = False
 
     def common(self, connection: Connection) -> dict[str, Any]:
-        dst, dport = _server(self.flow.server_conn)
+        dst, dport = _asked(self.flow)
         return {
             "capture": self.capture,
             "flow": connection.id,

@@ -29,7 +29,7 @@ class Exchange:
     """A request that `side` sent (a pushed one is the server's), and all that follows in its stream."""
 
     def __init__(
-        self, teller: Teller, side: int, version: Literal["HTTP/2", "HTTP/3"], request: Block
+        self, teller: Teller, side: int, version: Literal["2", "3"], request: Block
     ) -> None:
         self._teller = teller
         self._side = side

@@ -112,7 +112,7 @@ def asked(request: http1.Request, scheme: str = "http") -> Asked:
         authority, target, scheme = absolute or authority, slash + path or "/", scheme.lower()
     return Asked(
         method=request.method, scheme=scheme, authority=authority, target=target,
-        version=f"HTTP/{request.version}" if request.version else "", headers=_raw(request.headers),
+        version=request.version, headers=_raw(request.headers),
         body=request.body, size=request.size, lost=request.lost, cut=request.cut,
     )  # fmt: skip
 
@@ -173,7 +173,7 @@ class Http2:
             self._tell(event.stream)
             # a push is a request that the server made up
             side = 1 - self._client if event.kind == "push" else self._client
-            self._streams[event.stream] = Exchange(self._teller, side, "HTTP/2", block)
+            self._streams[event.stream] = Exchange(self._teller, side, "2", block)
             if len(self._streams) > MAX_WAITING:
                 self._tell(next(iter(self._streams)))
         elif event.stream in self._streams:

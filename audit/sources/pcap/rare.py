@@ -31,7 +31,7 @@ def _translated(batch: Batch) -> Batch:
     first = int(batch.link[0])
     if first in LINKS and bool((batch.link == first).all()):
         return batch
-    rare = np.flatnonzero(np.isin(batch.link, [link for link in _READERS if link not in LINKS]))
+    rare = np.flatnonzero(np.isin(batch.link, [link for link in READERS if link not in LINKS]))
     if not len(rare):
         return batch
     tail = bytearray()
@@ -60,7 +60,7 @@ def _packet(link: int, frame: bytes, *, whole: bool) -> bytes:
             if _checksum(frame[:-2]) != int.from_bytes(frame[-2:], "little"):
                 return b""
             frame = frame[:-2]
-        found = _READERS[link](frame)
+        found = READERS[link](frame)
         inner = found.getlayer(IPv6) or found.getlayer(IP)  # type: ignore[attr-defined]
         return bytes(inner) if inner is not None else b""
     except Exception:  # scapy's dissectors raise whatever they like on hostile frames
@@ -99,7 +99,7 @@ def _of(module: str, name: str) -> Callable[[bytes], object]:
     return reader
 
 
-_READERS: dict[int, Callable[[bytes], object]] = {
+READERS: dict[int, Callable[[bytes], object]] = {
     23: _of("scapy.layers.l2", "Ether"),
     31: _of("scapy.layers.inet6", "IPv6"),
     _CHECKED: _ieee802154,

@@ -130,6 +130,18 @@ def begins(data: bytes) -> bool:
     return _OLD_REQUEST.match(line) is not None and (not following or b":" in following)
 
 
+def odd(data: bytes) -> bool:
+    """Whether the first line has the words of a request line and is none."""
+    line = data.partition(b"\n")[0]
+    return line.count(b" ") >= 2 and not _REQUEST.match(line)
+
+
+def words(data: bytes) -> tuple[str, str]:
+    """Method and target of a line that is no proper request line, as far as they go."""
+    method, _, rest = data.partition(b"\n")[0].partition(b" ")
+    return method.decode("latin-1"), rest.partition(b" ")[0].rstrip(b"\r").decode("latin-1")
+
+
 def starts_response(data: bytes) -> bool:
     """Whether bytes begin like a response."""
     return data[:7] == b"HTTP/1." and data[8:9] == b" "

@@ -15,13 +15,14 @@ import numpy as np
 
 from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses, payloads
+from audit.sources.pcap.association import Association
 from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.conversation import Conversation
 from audit.sources.pcap.datagrams import Datagrams
 from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
-from audit.sources.pcap.packets import TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
 from audit.sources.pcap.streams import UNKNOWN
 from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
@@ -58,7 +59,7 @@ class Analysis:
         self._ring = ring
         self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies)
         self._talks: dict[int, Conversation] = {}
-        self._datagrams: dict[int, Datagrams] = {}
+        self._datagrams: dict[int, Datagrams | Association] = {}
         self._share, self._shares = share, shares
 
     @property
@@ -273,11 +274,13 @@ class Analysis:
     def _udp(self, data: U8, packets: Packets, grouped: Grouped) -> None:
         order, starts, rows, ab = grouped
         lengths = np.diff(np.append(starts, len(order)))
-        chosen = (packets.proto[order] == UDP) & (packets.carried[order] > 0)
+        proto = packets.proto[order]
+        chosen = ((proto == UDP) | (proto == SCTP)) & (packets.carried[order] > 0)
         places = np.flatnonzero(chosen)
         if not len(places):
             return
         kinds = payloads.telling_udp(data, packets, order[places], self._kinds)
+        kinds[proto[places] == SCTP] = payloads.SCTP
         kept = kinds > 0
         places, kinds = places[kept], kinds[kept]
         owners = np.repeat(rows, lengths)[places]
@@ -290,8 +293,11 @@ class Analysis:
             live = self._datagrams.get(row)
             if live is None:
                 ports = int(self.table.ports[row])
-                live = Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
-                self._datagrams[row] = live
+                live = self._datagrams[row] = (
+                    Association(self._teller(row))
+                    if kind == payloads.SCTP
+                    else Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
+                )
             live.teller.number = number
             live.teller.time = None if time == NO_TIME else time / 1e9
             live.last = number

@@ -28,9 +28,7 @@ class Block(NamedTuple):
 class Exchange:
     """A request that `side` sent (a pushed one is the server's), and all that follows in its stream."""
 
-    def __init__(
-        self, teller: Teller, side: int, version: Literal["2", "3"], request: Block
-    ) -> None:
+    def __init__(self, teller: Teller, side: int, version: Literal["2", "3"], request: Block) -> None:
         self._teller = teller
         self._side = side
         self._version = version

@@ -16,7 +16,7 @@ from audit.protocols.malformed import Malformed
 from audit.sources.pcap.decryption.secured import Secured
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
-from audit.sources.pcap.web import Http1, Http2
+from audit.sources.pcap.web import Http1, Http2, odd_request
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
@@ -97,6 +97,9 @@ class Opening:
             return Http2(self._teller, side)
         if http1.starts_request(data) and http1.begins(data):
             return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
+        if self._teller.port == 80 and http1.starts_request(data) and http1.odd(data):
+            self._teller.http(side, odd_request(data), None, self._teller.time)
+            return Opaque()
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
         if self._teller.port in (53, 853, 5353) and len(data) >= 14:

@@ -80,10 +80,12 @@ class Http1:
         answered = response and Answered(
             response.status, _raw(response.headers), response.size, response.body
         )
-        self._teller.http(self._client, asked(request, self._scheme), answered, time)
-        if " " in request.target:
-            line = f"{request.method} {request.target} HTTP/{request.version}".encode("latin-1")
-            self._teller.message(self._client, line, "tcp")
+        bare = not request.complete and not request.headers  # cut before the host was said
+        if not bare:
+            self._teller.http(self._client, asked(request, self._scheme), answered, time)
+        if bare or " " in request.target:
+            line = f"{request.method} {request.target}" + f" HTTP/{request.version}" * bool(request.version)
+            self._teller.message(self._client, line.encode("latin-1"), "tcp")
 
     def _opened(self, protocol: str) -> Speaker:
         if protocol == "websocket" and self._last is not None:
@@ -114,6 +116,15 @@ def asked(request: http1.Request, scheme: str = "http") -> Asked:
         method=request.method, scheme=scheme, authority=authority, target=target,
         version=request.version, headers=_raw(request.headers),
         body=request.body, size=request.size, lost=request.lost, cut=request.cut,
+    )  # fmt: skip
+
+
+def odd_request(data: bytes) -> Asked:
+    """What a client said to a web server though it is no request of HTTP: all of it stands as the body."""
+    method, target = http1.words(data)
+    return Asked(
+        method=method, scheme="http", authority="", target=target, version="", headers=(),
+        body=data[:MAX_BODY], size=len(data), lost=0, cut=len(data) > MAX_BODY,
     )  # fmt: skip
 
 

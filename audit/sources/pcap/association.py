@@ -20,6 +20,7 @@ class Association:
 
     __slots__ = ("_seen", "_streams", "last", "teller")
     stateless = False
+    wants_all = False
 
     def __init__(self, teller: Teller) -> None:
         self.teller = teller

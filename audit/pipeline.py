@@ -108,7 +108,7 @@ def analyze(
     persistent = Persistent(companions, experiment)
     found = [
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
-        *signals(scans, experiment, canaries),
+        *signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries),
     ]
     groups = side_by_side(scans)
     who = recipients(groups, experiment, found)

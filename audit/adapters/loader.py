@@ -221,6 +221,9 @@ def _complaints(adapter: Adapter) -> Iterable[str]:
                 yield str(error)
         if not (decode.specs and decode.reasoning):
             yield "a decode needs specs and a reasoning"
+    for known in adapter.known:
+        if not (_CHANNEL.fullmatch(known.channel) and known.media and known.reasoning):
+            yield f"what is known of {known.path!r} needs a channel, a media type and a reasoning"
     for row in adapter.fields:
         if not row.reasoning:
             yield f"the fields {row.paths} have no reasoning"

@@ -83,6 +83,16 @@ class Decode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
 
 
+class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A field whose format is known and does not show: what the field at `path` holds, once all that shows
+    was opened, is of this media type, such as `application/x-protobuf`."""
+
+    channel: str
+    path: str
+    media: str
+    reasoning: str
+
+
 class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A value that the example holds, and where decoding must find it."""
 
@@ -130,6 +140,7 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
     feature: str = ""
     private_by_design: bool = False
     decode: tuple[Decode, ...] = ()
+    known: tuple[Known, ...] = ()
     fields: tuple[FieldRow, ...] = ()
     example: tuple[Example, ...] = ()
 

@@ -203,9 +203,7 @@ def _sizes(records: Counter[int]) -> RecordSizes | None:
     sizes = sorted(records.elements())
     if not sizes:
         return None
-    return RecordSizes(
-        count=len(sizes), smallest=sizes[0], median=sizes[len(sizes) // 2], largest=sizes[-1]
-    )
+    return RecordSizes(count=len(sizes), smallest=sizes[0], median=sizes[len(sizes) // 2], largest=sizes[-1])
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -40,7 +40,7 @@ def search(files: tuple[str, ...], values: tuple[str, ...], decoders: tuple[str,
     for name in files:
         with path_of(name) as path:
             body = [Channel("body", path.read_bytes())]
-        result = searcher.search(body, searcher.open(body, keyed) if keyed else ())
+        result = searcher.search(body, searcher.open(body, (), keyed) if keyed else ())
         for limit in result.limits:
             say(f"{name}: not looked at in full: {limit.detail}")
         for sighting in result.sightings:

@@ -65,8 +65,7 @@ class Companions:
         parts = channels(record)
         carried: dict[str, tuple[str, str]] = {}
         adapters = load().recognise(record)
-        known = (decoder for adapter in adapters for decoder in adapter.decoders)
-        trees = opened(parts, (*known, *decoders))
+        trees = opened(parts, adapters, decoders)
         for told in roles(parts, trees, adapters):
             if told.role in KNOWN_ROLES and told.value:
                 carried[_name(told.channel, told.path)] = (told.role, told.value.decode("utf-8", "replace"))

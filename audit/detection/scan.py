@@ -15,12 +15,13 @@ from typing import NamedTuple
 from msgspec import structs
 
 from audit.adapters import load, search_engines
+from audit.adapters.model import Role
 from audit.decoding import Tree
 from audit.decoding.channels import channels
 from audit.decoding.keyed import parse
 from audit.detection.closed import Closed, Stayed
 from audit.detection.needles import Needles
-from audit.detection.origin import Connections, Sender, is_submission, sender
+from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
 from audit.detection.roles import Told, event_time, roles
 from audit.detection.search import Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
@@ -67,15 +68,26 @@ class Sent:
     suggests: bool
     sender: Sender
     adapters: tuple[str, ...]
+    agent: bytes = b""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One sighting in one transmission. `event_time` is the time stamp of the event it stands in, where
-    an adapter knows it."""
+    """One sighting in one transmission. `event_time` is the time stamp of the event it stands in, `role` what
+    its field holds, each where an adapter knows it."""
 
     sent: Sent
     sighting: Sighting
+    event_time: float | None
+    role: Role | None = None
+
+
+class Signal(NamedTuple):
+    """A field that says something even where no value was looked for, and the time of its event, where an
+    adapter knows it."""
+
+    sent: Sent
+    told: Told
     event_time: float | None
 
 
@@ -131,7 +143,7 @@ class Scan:
     supplement: bool = False
     records: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
-    told: list[tuple[Sent, Told]] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
     keystrokes: list[tuple[Keystroke, Sent]] = field(default_factory=list)
     closed: dict[Place, Stayed] = field(default_factory=dict)
     recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
@@ -142,8 +154,9 @@ class Scan:
     last: float | None = None
 
     def hit_recipients(self) -> set[tuple[str | None, str | None]]:
-        """The recipients that a looked-for value, or the beginning of one, went to."""
+        """The recipients that a looked-for value, the beginning of one, or a signal went to."""
         sent = [hit.sent for hit in self.hits] + [sent for _, sent in self.keystrokes]
+        sent += [signal.sent for signal in self.signals]
         return {recipient_key(one.host, one.ip) for one in sent}
 
 
@@ -190,13 +203,13 @@ class Scanner:
         scan = self.scan
         scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
         scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]
-        scan.told = [(self._told(sent), told) for sent, told in scan.told]
+        scan.signals = [signal._replace(sent=self._told(signal.sent)) for signal in scan.signals]
         return scan
 
     def _told(self, sent: Sent) -> Sent:
         if sent.sender.origin != "unknown":
             return sent
-        sender = self._connections.sender(sent.flow)
+        sender = self._connections.sender(sent.flow, sent.time, sent.agent)
         return replace(sent, sender=sender) if sender else sent
 
     def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
@@ -205,20 +218,25 @@ class Scanner:
         adapters = self._adapters.recognise(record)
         trees: list[Tree] = []
         if adapters or self._decoders:
-            known = (decoder for adapter in adapters for decoder in adapter.decoders)
-            trees = self._searcher.open(parts, (*known, *self._decoders))
+            trees = self._searcher.open(parts, adapters, self._decoders)
         result = self._searcher.search(parts, trees)
         told = roles(parts, trees, adapters) if adapters else []
         self._stayed_closed(record, result.closed, told)
         self.scan.limits += [
             structs.replace(limit, capture=record.capture, transmission=record.id) for limit in result.limits
         ]
-        signals = [field for field in told if field.role in SIGNALS]
+        signals = [row for row in told if row.role in SIGNALS]
         if not (result.sightings or result.typed or signals):
             return
         sent = self._sent(record, tuple(adapter.id for adapter in adapters))
+        at = {(row.channel, row.path): row.role for row in told}
         self.scan.hits += [
-            Hit(sent, sighting, event_time(told, sighting.channel, sighting.path, record.time))
+            Hit(
+                sent,
+                sighting,
+                event_time(told, sighting.channel, sighting.path, record.time),
+                at.get((sighting.channel, sighting.path)),
+            )
             for sighting in result.sightings
         ]
         self.scan.keystrokes += [
@@ -226,7 +244,9 @@ class Scanner:
             for typed in result.typed
             if not sent.submits
         ]
-        self.scan.told += [(sent, field) for field in signals]
+        self.scan.signals += [
+            Signal(sent, row, event_time(told, row.channel, row.path, record.time)) for row in signals
+        ]
 
     def _stayed_closed(self, record: Transmission, values: tuple[Closed, ...], told: list[Told]) -> None:
         counted = set()
@@ -273,8 +293,10 @@ class Scanner:
 
     def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
         request = ""
+        agent = b""
         submits = suggests = False
         if isinstance(record, Http):
+            agent = headers_of(record).get(b"user-agent", b"")
             request = f"{record.method} {record.scheme}://{record.authority}{record.path.partition('?')[0]}"
             submits = is_submission(record)
             suggests = self._engines.suggestion(record.host or "", record.path) is not None
@@ -288,7 +310,7 @@ class Scanner:
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
             record.id, record.capture, record.flow, str(record.__struct_config__.tag), record.time, self._order,
-            record.host, record.dst, request, submits, suggests, sender(record), adapters,
+            record.host, record.dst, request, submits, suggests, sender(record), adapters, agent,
         )  # fmt: skip
 
 

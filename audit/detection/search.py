@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
+from audit.adapters import Adapter
 from audit.decoding import Bounds, Tree, may_hide, unfold
 from audit.decoding.channels import Channel
 from audit.decoding.keyed import Decoder
@@ -71,9 +72,11 @@ class Searcher:
         self._needles = needles
         self._bounds = bounds or Bounds()
 
-    def open(self, channels: Sequence[Channel], decoders: Iterable[Decoder]) -> list[Tree]:
-        """A tree for each of these channels, opened in full."""
-        return opened(channels, decoders, bounds=self._bounds, probe=self._needles.contains)
+    def open(
+        self, channels: Sequence[Channel], adapters: Iterable[Adapter] = (), decoders: Iterable[Decoder] = ()
+    ) -> list[Tree]:
+        """A tree for each of these channels, opened in full with what adapters and decoders know."""
+        return opened(channels, adapters, decoders, bounds=self._bounds, probe=self._needles.contains)
 
     def search(self, channels: Iterable[Channel], trees: Sequence[Tree] = ()) -> Result:
         """Every place in these channels where a canary stands. Pure; raises nothing on any bytes.

@@ -133,7 +133,8 @@ class Looker:
             self._find()
         scan.gaps.clear()
         scan.limits.clear()
-        scan.told.clear()
+        scan.signals.clear()
+        scan.closed.clear()
         scan.flows.clear()
         scan.recipients.clear()
         return bool(count) or changed

@@ -46,7 +46,7 @@ def test_example(adapter: Adapter, example: Example) -> None:
     roles: set[str] = set()
     places = []
     parts = channels(request)
-    for channel, tree in zip(parts, opened(parts, adapter.decoders), strict=True):
+    for channel, tree in zip(parts, opened(parts, (adapter,)), strict=True):
         for field in tree.fields:
             role = adapter.role_of(channel.name, field.path, field.layers)
             if role:

@@ -45,14 +45,16 @@ def test_a_sensors_body_shows_the_address_and_the_private_flag(body: bytes) -> N
     assert sighting.excerpt.endswith("#frag")
     (adapter,) = load().recognise(post(body))
     parts = channels(post(body))
-    told = {(t.role, t.value) for t in roles(parts, SEARCHER.open(parts, ()), (load()["xiaomi-sensors"],))}
+    told = {(t.role, t.value) for t in roles(parts, SEARCHER.open(parts), (load()["xiaomi-sensors"],))}
     assert ("private_flag", b"privacy") in told
     assert adapter.id == "sensors-analytics"
 
 
 def test_the_checksum_is_that_of_the_base64_text() -> None:
     for body, crc in ((PLAIN, 1850956737), (ESCAPED, -1488359601)):
-        text = body.partition(b"data_list=")[2].replace(b"%2F", b"/").replace(b"%2B", b"+").replace(b"%3D", b"=")
+        text = (
+            body.partition(b"data_list=")[2].replace(b"%2F", b"/").replace(b"%2B", b"+").replace(b"%3D", b"=")
+        )
         assert java_hash(text) == crc
         assert sensors_form("", body) == "A"
 

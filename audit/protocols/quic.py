@@ -187,13 +187,16 @@ def expand_label(secret: bytes, label: str, size: int, hash_: str = "sha256") ->
 class Protection:
     """Opens the packets that one secret protects (RFC 9001, 5)."""
 
-    __slots__ = ("_aead", "_chacha", "_ecb", "_iv")
+    __slots__ = ("_aead", "_chacha", "_ecb", "_iv", "_secret", "_suite", "_version")
 
     def __init__(self, secret: bytes, version: int = V1, suite: int = AES_128) -> None:
         """`suite` is the TLS cipher suite. Raises Malformed for one that QUIC does not use."""
         if suite not in _SUITES:
             raise Malformed(f"no QUIC cipher suite: {suite:#06x}")
         size, hash_ = _SUITES[suite]
+        if len(secret) != (48 if hash_ == "sha384" else 32):
+            raise Malformed("a secret that is not of its suite's size")
+        self._secret, self._version, self._suite = secret, version, suite
         prefix = "quicv2" if version == V2 else "quic"
         key = expand_label(secret, f"{prefix} key", size, hash_)
         mask_key = expand_label(secret, f"{prefix} hp", size, hash_)
@@ -201,6 +204,16 @@ class Protection:
         self._aead = ChaCha20Poly1305(key) if suite == CHACHA20 else AESGCM(key)
         self._chacha = mask_key if suite == CHACHA20 else b""
         self._ecb = None if self._chacha else Cipher(algorithms.AES(mask_key), modes.ECB()).encryptor()  # noqa: S305 - what 5.4.3 prescribes
+
+    def updated(self) -> Protection:
+        """That of the next key phase; the header protection stays as it is (RFC 9001, 6.1)."""
+        label = "quicv2 ku" if self._version == V2 else "quic ku"
+        hash_ = _SUITES[self._suite][1]
+        after = Protection(
+            expand_label(self._secret, label, len(self._secret), hash_), self._version, self._suite
+        )
+        after._chacha, after._ecb = self._chacha, self._ecb
+        return after
 
     def mask(self, sample: bytes) -> bytes:
         """The header protection mask for a sample of 16 bytes (RFC 9001, 5.4)."""
@@ -432,7 +445,8 @@ class Initials:
     def _initial(self, datagram: bytes, packet: Packet, events: list[Event]) -> bool:
         """Open an Initial with the keys of a known connection, else as the first of a new one."""
         for known in reversed(self._connections):
-            if known.version == packet.version and (not packet.dcid or not known.ids.isdisjoint(packet[2:4])):
+            # a server may go on in another version than the client began with (RFC 9368, 2.3)
+            if not packet.dcid or not known.ids.isdisjoint(packet[2:4]):
                 for side in (0, 1) if packet.dcid == known.keys else (1, 0):
                     if self._open(datagram, packet, known, side, events):
                         return True
@@ -448,7 +462,7 @@ class Initials:
 
     @staticmethod
     def _open(datagram: bytes, packet: Packet, known: _Connection, side: int, events: list[Event]) -> bool:
-        protection = initial_protection(known.version, known.keys, bool(side))
+        protection = initial_protection(packet.version, known.keys, bool(side))
         opened = protection.open(datagram, packet, known.largest[side])
         if opened is None:
             return False

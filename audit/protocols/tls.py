@@ -503,6 +503,17 @@ def extension(body: bytes, wanted: int) -> bytes | None:
     return None
 
 
+def agreed(body: bytes) -> str:
+    """The protocol that EncryptedExtensions name (RFC 8446, 4.3.1; RFC 7301), "" where they name none."""
+    at = 2
+    while at + 4 <= len(body):
+        kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
+        if kind == 16 and size > 3:
+            return body[at + 7 : at + 4 + size].decode("latin-1")
+        at += 4 + size
+    return ""
+
+
 def resumed(client: ClientHello, server: ServerHello) -> bool:
     """Whether the server took up an earlier session (RFC 8446, 2.2; RFC 5246, 7.3; RFC 5077, 3.4)."""
     if server.version in {0x0304, 0xFEFC}:

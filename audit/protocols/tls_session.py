@@ -518,7 +518,7 @@ class Session:
         elif kind == _NEW_TICKET and server and self._server is not None and self._server.version != TLS13:
             self._resumable.remember(body[6:], self._masters or self._possible_masters())
         elif kind == _ENCRYPTED_EXTENSIONS and server and side.current is not None:
-            name = _agreed(body)
+            name = tls.agreed(body)
             if name:
                 events.append(Alpn(name))
         elif kind == _KEY_UPDATE and side.current is not None and side.current.epoch == _TRAFFIC:
@@ -572,14 +572,3 @@ def _after_update(keys: _Candidate) -> _Candidate:
     """The keys after a KeyUpdate (RFC 8446, 7.2)."""
     secret = renewed(keys.secret)
     return keys._replace(protection=of_traffic_secret(secret, keys.suite), secret=secret)
-
-
-def _agreed(body: bytes) -> str:
-    """The protocol that EncryptedExtensions name (RFC 8446, 4.3.1; RFC 7301)."""
-    at = 2
-    while at + 4 <= len(body):
-        kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
-        if kind == 16 and size > 3:
-            return body[at + 7 : at + 4 + size].decode("latin-1")
-        at += 4 + size
-    return ""

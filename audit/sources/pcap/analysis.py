@@ -279,11 +279,14 @@ class Analysis:
         places = np.flatnonzero(chosen)
         if not len(places):
             return
-        kinds = payloads.telling_udp(data, packets, order[places], self._kinds)
+        wanted = self._kinds | {"tls"} if self._ring is not None else self._kinds
+        kinds = payloads.telling_udp(data, packets, order[places], wanted)
         kinds[proto[places] == SCTP] = payloads.SCTP
-        kept = kinds > 0
-        places, kinds = places[kept], kinds[kept]
         owners = np.repeat(rows, lengths)[places]
+        if self._ring is not None and self._ring.keys.count:
+            self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
+        kept = kinds > 0
+        places, kinds, owners = places[kept], kinds[kept], owners[kept]
         which = order[places]
         for row, kind, forth, number, time, at, size in zip(
             owners.tolist(), kinds.tolist(), ab[places].tolist(), packets.number[which].tolist(),
@@ -305,6 +308,16 @@ class Analysis:
         for row in set(owners.tolist()):
             if self._datagrams[row].stateless:
                 self._learn(row, self._datagrams.pop(row).teller)
+
+    def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
+        """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,
+        and those that may belong to one whose device has moved."""
+        opened = [row for row, live in self._datagrams.items() if live.wants_all]
+        fresh = owners[kinds == payloads.QUIC]
+        rest = np.isin(owners, np.union1d(fresh, np.array(opened, dtype=np.int64)))
+        kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST
+        if self._ring is not None and self._ring.paths:
+            kinds[(kinds == 0) & (data[at] & 0xC0 == 0x40)] = payloads.QUIC_REST
 
 
 def _forgotten(last: int) -> int:

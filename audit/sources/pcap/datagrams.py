@@ -11,6 +11,7 @@ from typing import Literal
 from audit.protocols import dns, dtls, gquic, quic, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap import payloads
+from audit.sources.pcap.decryption.quic import Quic
 from audit.sources.pcap.telling import Teller
 
 _Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
@@ -21,7 +22,7 @@ _MAX_HELLOS = 32  # per flow
 class Datagrams:
     """One UDP flow."""
 
-    __slots__ = ("_dtls", "_hellos", "_quic", "carrier", "last", "teller")
+    __slots__ = ("_dtls", "_hellos", "_opened", "_quic", "carrier", "last", "teller")
 
     def __init__(self, teller: Teller, ports: tuple[int, int]) -> None:
         self.teller = teller
@@ -29,6 +30,7 @@ class Datagrams:
         if 53 in ports:
             self.carrier = "udp"
         self._quic: quic.Initials | None = None
+        self._opened: Quic | None = None
         self._dtls: tuple[dtls.Stream, dtls.Stream] | None = None
         self._hellos = 0
         self.last = 0
@@ -36,13 +38,21 @@ class Datagrams:
     @property
     def stateless(self) -> bool:
         """Whether nothing need be remembered for the next datagram."""
-        return self._quic is None and self._dtls is None
+        return self._quic is None and self._dtls is None and self._opened is None
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether every packet of the flow may be read, whatever its first bytes are."""
+        return self._opened is not None and self._opened.wants_all
 
     def packet(self, side: int, kind: int, data: bytes) -> None:
         """Take a datagram that `side` sent; `kind` is what it may be."""
         try:
             if kind == payloads.DNS:
                 self._dns_message(side, data)
+            elif kind in (payloads.QUIC, payloads.QUIC_REST) and self.teller.ring is not None:
+                self._opened = self._opened or Quic(self.teller, self.teller.ring)
+                self._opened.feed(side, data)
             elif kind == payloads.QUIC:
                 self._initial(side, data)
             elif kind == payloads.GQUIC:
@@ -90,7 +100,9 @@ class Datagrams:
                     self.teller.name("certificate", name)
 
     def finish(self) -> None:
-        """The flow ended: hellos of which only the beginning came."""
+        """The flow ended: hellos of which only the beginning came, and what was said inside QUIC."""
+        if self._opened is not None:
+            self._opened.finish()
         if self._quic is not None:
             for hello in self._quic.partial():
                 if not hello.server and hello.kind == tls.CLIENT_HELLO:

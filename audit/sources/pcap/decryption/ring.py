@@ -18,6 +18,9 @@ from audit.sources.pcap.batch import Secrets
 
 MAX_LOG = 64 << 20
 """Bytes read of one key log, and of all secrets a capture carries; a day of browsing makes about one hundredth."""
+MAX_PATHS = 16_384
+MIN_ID = 4
+"""Bytes of a connection id below which it may be another one's by chance."""
 _TLS_KEY_LOG = 0x544C534B  # the secrets type of a pcapng block that holds an NSS key log
 _STEP = 1 << 20
 
@@ -39,6 +42,8 @@ class KeyRing:
     def __init__(self, logs: Collection[Path] = ()) -> None:
         self.keys = Keys()
         self.resumable = Resumable()
+        self.paths: dict[bytes, object] = {}
+        """Whose each QUIC connection id is."""
         self._carried = 0
         self._logs: list[_Log] = []
         for path in logs:
@@ -51,6 +56,13 @@ class KeyRing:
                 raise BadCapture(path, f"the key log cannot be read ({why})", "name a key log file") from None
             self._logs.append(_Log(file, Lines(self.keys, "keylog")))
         self.refresh()
+
+    def path(self, connection_id: bytes, owner: object) -> None:
+        """A connection can be reached under this id, wherever its packets come from."""
+        if len(connection_id) >= MIN_ID and self.paths.get(connection_id) is not owner:
+            self.paths[connection_id] = owner
+            if len(self.paths) > MAX_PATHS:
+                del self.paths[next(iter(self.paths))]
 
     def refresh(self) -> None:
         """Take in what was added to the key logs since."""

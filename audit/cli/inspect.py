@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 import msgspec
+from msgspec.structs import asdict
 
-from audit.assessment.clock import rfc3339
+from audit.assessment.clock import rfc3339, rfc3339_of
 from audit.cli.targets import keys_option, path_of
-from audit.records import AnyRecord
-from audit.sources import Wanted, read
+from audit.records import AnyRecord, Flow
+from audit.sources import Wanted, read_as
+from audit.sources.shape import Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
+_encode = msgspec.json.Encoder().encode
 
 
 @click.command()
@@ -33,10 +37,10 @@ def inspect(capture: str, kinds: str | None, keys: tuple[Path, ...], jobs: int) 
       privacy-audit inspect phone.pcapng --keys keys.log --kind http
     """
     wanted = Wanted(_kinds(kinds), jobs=jobs, keys=keys)
+    gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
     with path_of(capture) as path:
-        for record in read(path, Path(capture).name, wanted):
-            out.write(_line(record) + b"\n")
+        out.writelines(read_as(_Lines(), path, Path(capture).name, wanted))
     out.flush()
 
 
@@ -50,10 +54,26 @@ def _kinds(text: str | None) -> frozenset[str] | None:
     return frozenset(wanted)
 
 
-def _line(record: AnyRecord) -> bytes:
-    values: dict[str, Any] = {"kind": record.__struct_config__.tag}
-    for name in record.__struct_fields__:
-        value = getattr(record, name)
-        if name not in _UNSHOWN and not (name.startswith("tls_records") and not value):
-            values[name] = rfc3339(value) if name in ("time", "first", "last") else value
-    return msgspec.json.encode(values)
+class _Lines:
+    """Records as JSON lines: their times as text, without what is not shown."""
+
+    def record(self, record: AnyRecord) -> bytes:
+        values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
+        values["time"] = rfc3339(record.time)
+        if isinstance(record, Flow):
+            values["first"], values["last"] = rfc3339(record.first), rfc3339(record.last)
+            for name in ("tls_records_up", "tls_records_down"):
+                if not values[name]:
+                    del values[name]
+        else:
+            for name in _UNSHOWN:
+                values.pop(name, None)
+        return _encode(values) + b"\n"
+
+    def flows(self, columns: Columns) -> list[bytes]:
+        first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
+        columns = {**columns, "time": first, "first": first, "last": last}
+        names = [name for name in Flow.__struct_fields__ if name in columns]
+        line = msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
+        rows = map(line, *(columns[name] for name in names))
+        return [_encode(row) + b"\n" for row in rows]

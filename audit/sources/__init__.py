@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from audit.records import AnyRecord
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened, opened
+from audit.sources.shape import AsRecords, Shape
 
-__all__ = ["BadCapture", "Wanted", "capture_format", "read"]
+__all__ = ["BadCapture", "Wanted", "capture_format", "read", "read_as"]
+
+T = TypeVar("T")
 
 _HEAD = 4096  # bytes that tell the format
 _SUPPORTED = "give a mitmproxy flow file, a HAR file, a pcap or a pcapng"
@@ -40,29 +43,29 @@ class Format(NamedTuple):
 
     name: str
     magic: re.Pattern[bytes]
-    records: Callable[[Path, Opened, str, Wanted], Iterator[AnyRecord]]
+    records: Callable[[Path, Opened, str, Wanted, Shape[Any]], Iterator[Any]]
 
 
-def _har(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _har(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     from audit.sources import har
 
-    return _of_kinds(har.records(path, source, capture), wanted)
+    return map(shape.record, _of_kinds(har.records(path, source, capture), wanted))
 
 
-def _events(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _events(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     from audit.sources import events
 
-    return _of_kinds(events.records(path, source, capture), wanted)
+    return map(shape.record, _of_kinds(events.records(path, source, capture), wanted))
 
 
-def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
 
-    return _of_kinds(mitm.records(path, source, capture), wanted)
+    return map(shape.record, _of_kinds(mitm.records(path, source, capture), wanted))
 
 
-def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     from audit.sources.pcap import reading
 
     kinds = reading.KINDS if wanted.kinds is None else wanted.kinds
@@ -75,6 +78,7 @@ def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[
         jobs=wanted.jobs,
         keys=wanted.keys,
         bodies=wanted.bodies,
+        shape=shape,
     )
 
 
@@ -108,10 +112,15 @@ def read(path: Path, capture: str, wanted: Wanted = Wanted()) -> Iterator[AnyRec
     Raises:
         BadCapture: before the first record, if nothing at all can be read.
     """
+    return read_as(AsRecords(), path, capture, wanted)
+
+
+def read_as(shape: Shape[T], path: Path, capture: str, wanted: Wanted) -> Iterator[T]:
+    """What `shape` makes of each record, in the same order."""
     with opened(path, capture) as source:
-        yield from _format(path, source).records(path, source, capture, wanted)
+        yield from _format(path, source).records(path, source, capture, wanted, shape)
         if source.gap is not None and (wanted.kinds is None or "gap" in wanted.kinds):
-            yield source.gap
+            yield shape.record(source.gap)
 
 
 def _format(path: Path, source: Opened) -> Format:

@@ -8,7 +8,6 @@ a batch ends, nor on how many shares there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ _QUIET = 400_000  # a conversation that is silent for so many packets is told an
 _ROUND = 65_536  # how often that is looked at, in packets
 _TURNS = 0x03  # SYN and FIN
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
+_UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
 class Known(NamedTuple):
@@ -113,7 +113,8 @@ class Analysis:
         return self._told()
 
     def _told(self) -> list[Told]:
-        told, self._ledger.told = sorted(self._ledger.told, key=lambda item: item[:3]), []
+        told, self._ledger.told = self._ledger.told, []
+        told.sort()
         return told
 
     # --- ends ------------------------------------------------------------------------------------
@@ -138,19 +139,34 @@ class Analysis:
         observability, reason = teller.status or ("not_observed", "unknown protocol")
         if teller.lost and observability == "observed":
             reason = "lost"
-        self.known[row] = Known(observability, reason, teller.named(), teller.count, teller.opened)
+        self.known[row] = Known(
+            observability, reason, teller.named() if teller.names else _UNNAMED, teller.count, teller.opened
+        )
 
-    def _teller(self, row: int) -> Teller:
+    def _tellers(self, rows: I64) -> dict[int, Teller]:
+        """A teller for each of these flows."""
         table = self.table
-        ports = int(table.ports[row])
-        a = addresses.text(int(table.a_hi[row]), int(table.a_lo[row])), ports >> 32
-        b = addresses.text(int(table.b_hi[row]), int(table.b_lo[row])), ports >> 16 & 0xFFFF
-        teller = Teller(self._ledger, int(table.first_number[row]), bool(table.device_a[row]), a, b)
-        known = self.known.get(row)
-        if known is not None:
-            teller.resume(known.told, known.names, (known.observability, known.reason))
-            teller.opened = known.secured
-        return teller
+        columns = (
+            table.first_number,
+            table.device_a,
+            table.a_hi,
+            table.a_lo,
+            table.b_hi,
+            table.b_lo,
+            table.ports,
+        )
+        tellers = {}
+        for row, number, device_a, a_hi, a_lo, b_hi, b_lo, ports in zip(
+            rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
+        ):
+            a = addresses.text(a_hi, a_lo), ports >> 32
+            b = addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF
+            tellers[row] = teller = Teller(self._ledger, number, bool(device_a), a, b)
+            known = self.known.get(row)
+            if known is not None:
+                teller.resume(known.told, known.names, (known.observability, known.reason))
+                teller.opened = known.secured
+        return tellers
 
     # --- TCP -------------------------------------------------------------------------------------
 
@@ -165,100 +181,101 @@ class Analysis:
         )
         if not len(wanted):
             return
-        begins = self._beginnings(data, packets, grouped, stops, wanted)
-        for group in wanted.tolist():
-            at = begins.get(group)
-            if at is not None:
-                self._follow(data, packets, grouped, int(rows[group]), *at, int(stops[group]))
+        groups, at, passed = self._beginnings(data, packets, grouped, stops, wanted)
+        if not len(groups):
+            return
+        ends = stops[groups]
+        lengths = np.minimum(ends - at, _BLOCK)
+        lasts = np.cumsum(lengths)
+        places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
+        first = _segments(packets, grouped, places)
+        owners = rows[groups]
+        tellers = self._tellers(owners[table.stage[owners] != TALKING])
+        for row, begin, end, skipped, start, stop in zip(
+            owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
+            lasts.tolist(), strict=True,
+        ):  # fmt: skip
+            live = self._talks.get(row)
+            if live is None:
+                live = self._converse(packets, grouped, row, begin, tellers[row], fresh=not skipped)
+            self._follow(data, packets, grouped, row, live, first[start:stop], begin, end)
 
     def _beginnings(
         self, data: U8, packets: Packets, grouped: Grouped, stops: I64, wanted: I64
-    ) -> dict[int, tuple[int, int]]:
-        """Where in the order to begin reading each of the wanted groups that is worth reading, and how many
+    ) -> tuple[I64, I64, I64]:
+        """Which of the wanted groups are worth reading, where in the order to begin with each, and how many
         payloads were passed over before."""
         order, starts, rows, _ = grouped
         table = self.table
         talking = table.stage[rows[wanted]] == TALKING
-        begins = {
-            group: (at, 0)
-            for group, at in zip(wanted[talking].tolist(), starts[wanted[talking]].tolist(), strict=True)
-        }
-        untried = wanted[~talking]
+        going, untried = wanted[talking], wanted[~talking]
         if not len(untried):
-            return begins
+            return going, starts[going], np.zeros(len(going), dtype=np.int64)
         lengths = stops[untried] - starts[untried]
         group = np.repeat(np.arange(len(untried)), lengths)
         first = np.cumsum(lengths) - lengths
         place = np.arange(len(group)) - first[group] + starts[untried][group]
         filled = packets.carried[order[place]] > 0
         group, place = group[filled], place[filled]
-        if not len(group):
-            return begins
         opens = np.flatnonzero(np.diff(group, prepend=-1))
         rank = np.arange(len(group)) - np.repeat(opens, np.diff(np.append(opens, len(group))))
         rank += table.tried[rows[untried[group]]]
         few = np.flatnonzero(rank < payloads.TRIES)
         telling = few[payloads.telling_tcp(data, packets, order[place[few]], self._kinds)]
         chosen, index = np.unique(group[telling], return_index=True)
-        for which, at in zip(untried[chosen].tolist(), telling[index].tolist(), strict=True):
-            begins[which] = int(place[at]), int(rank[at])
-        rest = np.setdiff1d(np.arange(len(untried)), chosen)
-        counts = np.bincount(group, minlength=len(untried))[rest]
+        rest = np.ones(len(untried), dtype=np.bool_)
+        rest[chosen] = False
         owners = rows[untried[rest]]
-        table.tried[owners] += counts
+        table.tried[owners] += np.bincount(group, minlength=len(untried))[rest]
         table.stage[owners[table.tried[owners] >= payloads.TRIES]] = OVER
-        return begins
+        begun = telling[index]
+        return (
+            np.append(going, untried[chosen]),
+            np.append(starts[going], place[begun]),
+            np.append(np.zeros(len(going), dtype=np.int64), rank[begun]),
+        )
 
     def _follow(
-        self, data: U8, packets: Packets, grouped: Grouped, row: int, at: int, passed: int, stop: int
+        self, data: U8, packets: Packets, grouped: Grouped, row: int, live: Conversation,
+        segments: list[_Segment], at: int, stop: int,
     ) -> None:  # fmt: skip
-        """Let a conversation go on over these packets, until it has nothing more to say."""
-        order, _, _, ab = grouped
-        live = self._talks.get(row)
-        if live is None:
-            live = self._talks[row] = self._converse(
-                packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed
-            )
-            live.last = int(packets.number[order[at]])
-            self.table.stage[row] = TALKING
+        """Let a conversation go on over the packets from `at` to `stop` of the order, of which the first
+        `segments` are there already, until it has nothing more to say."""
         teller = live.teller
-        for begin in range(at, stop, _BLOCK):
-            block = order[begin : min(begin + _BLOCK, stop)]
-            columns = (
-                packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload,
-                packets.carried, packets.sent,
-            )  # fmt: skip
-            sides = ab[begin : begin + len(block)].tolist()
-            for index, forth, number, time, flags, sequence, acknowledged, place, carried, sent in zip(
-                count(begin), sides, *(column[block].tolist() for column in columns)
-            ):
-                if not sent and not flags & _TURNS and number - live.last < _QUIET and not live.waits:
-                    live.last = number
+        while segments:
+            for index, segment in enumerate(segments):
+                number, time, side, flags, sequence, acknowledged, place, carried, sent = segment
+                if number - live.last >= _QUIET and number >= _forgotten(live.last):
+                    self._end(row, _forgotten(live.last))
+                    self._tcp(data, packets, _rest(grouped, row, at + index, stop))
+                    return
+                live.last = number
+                if not sent and not flags & _TURNS and not live.waits:
                     continue
                 teller.number = number
                 teller.time = None if time == NO_TIME else time / 1e9
-                if number >= _forgotten(live.last):
-                    self._end(row, _forgotten(live.last))
-                    rest = Grouped(order[index:stop], np.zeros(1, np.int64), np.array([row]), ab[index:stop])
-                    self._tcp(data, packets, rest)
-                    return
-                live.last = number
                 live.packet(
-                    0 if forth else 1, flags, sequence, acknowledged, data[place : place + carried].tobytes(),
+                    side,
+                    flags,
+                    sequence,
+                    acknowledged,
+                    data[place : place + carried].tobytes(),
                     sent - carried,
-                )  # fmt: skip
+                )
                 if live.done:
-                    break
-            if live.done:
-                break
-        if live.done:
-            self._learn(row, teller)
-            del self._talks[row]
-            self.table.stage[row] = OVER
+                    self._learn(row, teller)
+                    del self._talks[row]
+                    self.table.stage[row] = OVER
+                    return
+            at += len(segments)
+            segments = _segments(packets, grouped, np.arange(at, min(at + _BLOCK, stop)))
 
-    def _converse(self, packets: Packets, packet: int, row: int, side: int, *, fresh: bool) -> Conversation:
-        """A new conversation that begins with this packet, which `side` sent."""
+    def _converse(
+        self, packets: Packets, grouped: Grouped, row: int, at: int, teller: Teller, *, fresh: bool
+    ) -> Conversation:
+        """A new conversation that begins with the packet at this place of the order."""
         table = self.table
+        packet, side = grouped.order[at], 0 if grouped.ab[at] else 1
         expected = [UNKNOWN, UNKNOWN]
         opener = 0 if table.opener_a[row] else 1
         for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
@@ -267,7 +284,10 @@ class Analysis:
         sequence, known = int(packets.seq[packet]), expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected[side] = sequence
-        return Conversation(self._teller(row), (expected[0], expected[1]))
+        live = self._talks[row] = Conversation(teller, (expected[0], expected[1]))
+        live.last = int(packets.number[packet])
+        table.stage[row] = TALKING
+        return live
 
     # --- UDP -------------------------------------------------------------------------------------
 
@@ -288,24 +308,25 @@ class Analysis:
         kept = kinds > 0
         places, kinds, owners = places[kept], kinds[kept], owners[kept]
         which = order[places]
+        touched = dict(zip(owners.tolist(), kinds.tolist(), strict=True))
+        fresh = np.array([row for row in touched if row not in self._datagrams], dtype=np.int64)
+        for row, teller in self._tellers(fresh).items():
+            ports = int(self.table.ports[row])
+            self._datagrams[row] = (
+                Association(teller)
+                if touched[row] == payloads.SCTP
+                else Datagrams(teller, (ports >> 32, ports >> 16 & 0xFFFF))
+            )
         for row, kind, forth, number, time, at, size in zip(
             owners.tolist(), kinds.tolist(), ab[places].tolist(), packets.number[which].tolist(),
             packets.time[which].tolist(), packets.payload[which].tolist(), packets.carried[which].tolist(),
             strict=True,
         ):  # fmt: skip
-            live = self._datagrams.get(row)
-            if live is None:
-                ports = int(self.table.ports[row])
-                live = self._datagrams[row] = (
-                    Association(self._teller(row))
-                    if kind == payloads.SCTP
-                    else Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
-                )
-            live.teller.number = number
+            live = self._datagrams[row]
+            live.teller.number = live.last = number
             live.teller.time = None if time == NO_TIME else time / 1e9
-            live.last = number
             live.packet(0 if forth else 1, kind, data[at : at + size].tobytes())
-        for row in set(owners.tolist()):
+        for row in touched:
             if self._datagrams[row].stateless:
                 self._learn(row, self._datagrams.pop(row).teller)
 
@@ -318,6 +339,27 @@ class Analysis:
         kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST
         if self._ring is not None and self._ring.paths:
             kinds[(kinds == 0) & (data[at] & 0xC0 == 0x40)] = payloads.QUIC_REST
+
+
+_Segment = tuple[int, int, int, int, int, int, int, int, int]
+"""Number, time, side, flags, sequence, acknowledged, where its payload is, how much was carried and sent."""
+
+
+def _segments(packets: Packets, grouped: Grouped, places: I64) -> list[_Segment]:
+    """The packets at these places of the order as Python objects."""
+    rows = grouped.order[places]
+    columns = (
+        packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload, packets.carried,
+        packets.sent,
+    )  # fmt: skip
+    number, time, *rest = (column[rows].tolist() for column in columns)
+    side = (~grouped.ab[places]).astype(np.int64).tolist()
+    return list(zip(number, time, side, *rest, strict=True))
+
+
+def _rest(grouped: Grouped, row: int, at: int, stop: int) -> Grouped:
+    """The part of a group from `at` on as the only one."""
+    return Grouped(grouped.order[at:stop], np.zeros(1, np.int64), np.array([row]), grouped.ab[at:stop])
 
 
 def _forgotten(last: int) -> int:

@@ -6,6 +6,7 @@ dropped as soon as they are told.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from audit.protocols import dns, dtls, gquic, quic, tls
@@ -17,6 +18,13 @@ from audit.sources.pcap.telling import Teller
 _Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
 _CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _MAX_HELLOS = 32  # per flow
+_MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
+
+
+@lru_cache(maxsize=1_024)
+def _read(message: bytes, nbns: bool) -> dns.Message:
+    """A DNS message without its id: many are asked, sent, or announced several times."""
+    return dns.parse(b"\0\0" + message, nbns=nbns)
 
 
 class Datagrams:
@@ -66,7 +74,8 @@ class Datagrams:
                 self._google(side, data)
 
     def _dns_message(self, side: int, data: bytes) -> None:
-        message = dns.parse(data, nbns=self.carrier == "nbns")
+        nbns = self.carrier == "nbns"
+        message = _read(data[2:], nbns) if len(data) <= _MAX_KEPT else dns.parse(data, nbns=nbns)
         self.teller.dns(side, message, self.carrier)
         if message.questions:
             self.teller.observed("observed")

@@ -7,25 +7,23 @@ then the gaps. `kinds` limits the work, not only the output: with flows alone no
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
-
-from audit.records import AnyRecord, Flow, Gap, GapReason
+from audit.records import Gap, GapReason
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, pcap_file, pcapng_file, rare, sharing, window
-from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, Known, names_of
-from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
+from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, window
+from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
+from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.decryption.ring import KeyRing
-from audit.sources.pcap.telling import Resolved
+from audit.sources.pcap.telling import Resolved, Told
+from audit.sources.shape import AsRecords, Shape
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
-_Transport = Literal["tcp", "udp", "icmp", "other"]
-_TRANSPORTS: dict[int, _Transport] = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
 _MAX_DAMAGES = 1_000
 _WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
@@ -41,65 +39,62 @@ def read(
     chunk: int = window.CHUNK,
     keys: Collection[Path] = (),
     bodies: bool = False,
-) -> Iterator[AnyRecord]:
-    """The records of the kinds wished; `device` are addresses of the audited device. The result depends
-    neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys` are key logs;
-    with `bodies`, those of responses are kept.
+    shape: Shape[Any] = AsRecords(),  # noqa: B008 - immutable
+) -> Iterator[Any]:
+    """What is made, by `shape`, of each record of the kinds wished; `device` are addresses of the audited device. The
+    result depends neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys`
+    are key logs; with `bodies`, those of responses are kept.
 
     Raises:
         BadCapture: there is no packet in it, and damage; or a key log cannot be read.
     """
     wanted = frozenset(kinds)
     count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
-    named: list[Resolved] = []
     gaps: list[Gap] = []
-
     ring = KeyRing(keys) if keys or _modern(source) else None
 
-    def share(index: int) -> Analysis:
-        return Analysis(capture, wanted, device, index, count, ring, bodies=bodies)
-
-    def told_flows(mine: Analysis, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
-        return flows(mine, capture, resolved)
-
-    with_flows = "flow" in wanted
-    with sharing.Shares(
-        count, share, lambda: items(source, chunk), told_flows if with_flows else None
-    ) as shares:
-        analysis = share(0)
+    def steps(share: int, exchange: Callable[[list[Resolved]], list[Resolved]]) -> Iterator[list[Told]]:
+        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies)
+        named: list[Resolved] = []
+        damages: list[Gap] = []
         number = 1
         for item in items(source, chunk):
             if isinstance(item, Batch):
                 analysis.refresh()
-                for told in shares.told(analysis.batch(item)):
-                    if _kind(told.record) in wanted:
-                        yield told.record
+                yield _shaped(analysis.batch(item), wanted, shape)
                 number = item.number + len(item.start)
             elif isinstance(item, Damage):
-                if len(gaps) < _MAX_DAMAGES:
-                    gaps.append(_gap(capture, item))
+                if len(damages) < _MAX_DAMAGES:
+                    damages.append(_gap(capture, item))
             elif isinstance(item, Names):
                 named += _given(item)
             else:
                 analysis.secrets(item)
-        if number == 1 and gaps and source.gap is None:
+        if number == 1 and damages and source.gap is None:
             raise BadCapture(
-                path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0
+                path, f"no packet in it: {damages[0].detail}", "record it again", damages[0].offset or 0
             )
-        for told in shares.told(analysis.finish(number)):
-            if _kind(told.record) in wanted:
-                yield told.record
-        if with_flows:
-            resolved = shares.resolved(sorted([*named, *analysis.resolved]))
-            for _, flow in shares.flows(told_flows(analysis, resolved)):
-                yield flow
+        yield _shaped(analysis.finish(number), wanted, shape)
+        if share == 0:
+            gaps.extend([*damages, *unread(analysis, capture)])
+        if "flow" in wanted:
+            history = names_of(exchange(analysis.resolved if share else [*named, *analysis.resolved]))
+            for numbers, columns in listing.flows(analysis, capture, history, number):
+                yield list(zip(numbers, numbers, repeat(0), shape.flows(columns), strict=False))
+
+    for told in sharing.shared(count, steps):
+        yield from map(itemgetter(3), told)
     if "gap" in wanted:
-        yield from gaps
-        yield from unread(analysis, capture)
+        yield from map(shape.record, gaps)
 
 
-def _kind(record: object) -> str:
-    return str(record.__struct_config__.tag)  # type: ignore[attr-defined]
+def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list[Told]:
+    made = shape.record
+    return [
+        (number, flow, ordinal, made(record))
+        for number, flow, ordinal, record in told
+        if record.__struct_config__.tag in wanted
+    ]
 
 
 def items(source: Opened, chunk: int) -> Iterator[Item]:
@@ -111,75 +106,6 @@ def items(source: Opened, chunk: int) -> Iterator[Item]:
 def _modern(source: Opened) -> bool:
     """Whether it is a pcapng, which may carry secrets."""
     return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
-
-
-def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
-    """One record per flow with the number of its first packet, in that order."""
-    table = analysis.table
-    history = names_of(resolved)
-    payload_read = analysis.reads_payloads
-    rows = np.argsort(table.first_number[: table.count], kind="stable")
-    names = ("a_hi", "a_lo", "b_hi", "b_lo", "ports", "first_number", "first", "last", "device_a",
-             "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "payload_ab", "payload_ba")  # fmt: skip
-    columns = (getattr(table, name)[rows].tolist() for name in names)
-    for (row, a_hi, a_lo, b_hi, b_lo, ports, number, first, last, device_a, packets_ab, packets_ba, bytes_ab,
-         bytes_ba, payload_ab, payload_ba) in zip(rows.tolist(), *columns, strict=True):  # fmt: skip
-        near, far = (
-            (addresses.text(a_hi, a_lo), ports >> 32),
-            (addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF),
-        )
-        up, down = (packets_ab, bytes_ab, payload_ab), (packets_ba, bytes_ba, payload_ba)
-        if not device_a:
-            near, far, up, down = far, near, down, up
-        transport: _Transport = _TRANSPORTS.get(ports & 0xFF, "other")
-        ported = transport in ("tcp", "udp") or ports & 0xFF == 132
-        known = analysis.known.get(row) or _unread(transport, up[2] + down[2], payload_read)
-        start = None if first == NO_TIME else first / 1e9
-        flow = Flow(
-            capture=capture,
-            time=start,
-            flow=f"f{number}",
-            src=near[0],
-            sport=near[1] if ported else None,
-            dst=far[0],
-            dport=far[1] if ported else None,
-            transport=transport,
-            packets_up=up[0],
-            packets_down=down[0],
-            bytes_up=up[1],
-            bytes_down=down[1],
-            payload_up=up[2],
-            payload_down=down[2],
-            first=start,
-            last=None if last == NO_TIME else last / 1e9,
-            observability=known.observability,
-            reason=known.reason,
-            secured_by=known.secured,
-            names=_names(known, history.get(far[0]), number),
-        )
-        yield number, flow
-
-
-_NOTHING = Known("observed", "no payload was sent", {}, 0)
-_UNKNOWN = Known("not_observed", "unknown protocol", {}, 0)
-_UNREAD = Known("not_observed", "payloads were not read", {}, 0)
-_NO_PORTS = Known("metadata_only", "no TCP or UDP", {}, 0)
-
-
-def _unread(transport: str, payload: int, payload_read: bool) -> Known:
-    if not payload and transport == "tcp":
-        return _NOTHING
-    if transport not in ("tcp", "udp"):
-        return _NO_PORTS
-    return _UNKNOWN if payload_read else _UNREAD
-
-
-def _names(known: Known, history: list[Resolved] | None, number: int) -> dict[str, tuple[str, ...]]:
-    """The flow's names; from DNS the one its address was last given before its first packet."""
-    if history is None:
-        return known.names
-    at = bisect_right(history, number, key=lambda answer: answer.number)
-    return {**known.names, "dns": (history[at - 1].name,)} if at else known.names
 
 
 def _given(item: Names) -> list[Resolved]:

@@ -63,13 +63,9 @@ class Answered(NamedTuple):
     body: bytes | None = None
 
 
-class Told(NamedTuple):
-    """A record and where it stands: the packet that completed it, its flow's first packet, its ordinal."""
-
-    number: int
-    flow: int
-    ordinal: int
-    record: AnyRecord
+Told = tuple[int, int, int, Any]
+"""A record, or what was made of it, and before it where it stands: the packet that completed it, its flow's
+first packet, its ordinal. No two stand at the same place."""
 
 
 class Resolved(NamedTuple):
@@ -176,7 +172,7 @@ class Teller:
         return {kind: tuple(self.names[kind]) for kind in _NAME_ORDER if kind in self.names}
 
     def _tell(self, record: AnyRecord) -> None:
-        self._ledger.told.append(Told(self.number, self.first, self.count, record))
+        self._ledger.told.append((self.number, self.first, self.count, record))
         self.count += 1
 
     def _id(self) -> str:

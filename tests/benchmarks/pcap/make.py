@@ -24,10 +24,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.protocols import quic
-from audit.sources.pcap import pcap_file
+from audit.sources.opening import opened
+from audit.sources.pcap import reading
 from audit.sources.pcap.batch import Batch
-from audit.sources.pcap.packets import TCP, UDP, walk
-from audit.sources.pcap.window import Window
+from audit.sources.pcap.link import network_of
+from audit.sources.pcap.packets import TCP, UDP
+from audit.sources.pcap.window import CHUNK
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 1)
 EPOCH = 1_700_000_000
@@ -42,31 +44,33 @@ class Packet(NamedTuple):
 
 
 def packets(path: Path) -> Iterator[Packet]:
-    """The TCP and UDP packets of an Ethernet capture, from the network header on."""
-    with path.open("rb") as file:
+    """The TCP and UDP packets of a capture that are no fragments, from the network header on."""
+    with opened(path, path.name) as source:
         first = None
-        for item in pcap_file.read(Window(file, path.stat().st_size)):
+        for item in reading.items(source, CHUNK):
             if not isinstance(item, Batch):
                 continue
-            found, _, _ = walk(item)
-            starts = dict(
-                zip(range(item.number, item.number + len(item.start)), item.start.tolist(), strict=True)
-            )
-            for number, time, proto, size in zip(
-                found.number.tolist(),
-                found.time.tolist(),
-                found.proto.tolist(),
-                found.size.tolist(),
-                strict=True,
-            ):
-                begin = starts[number]
-                kind = bytes(item.data[begin + 12 : begin + 14])
-                if proto in (TCP, UDP) and kind in (b"\x08\x00", b"\x86\xdd"):
-                    first = time if first is None else first
-                    data = item.data[
-                        begin + 14 : begin + 14 + min(size, int(item.captured[number - item.number]) - 14)
-                    ]
-                    yield Packet(max(time - first, 0) // 1000, data.tobytes())
+            end = item.start + item.captured
+            for link in sorted(set(item.link.tolist())):
+                mine = np.flatnonzero(item.link == link)
+                found = network_of(link, item.data, item.start[mine], end[mine])
+                if found is None:
+                    continue
+                times = item.time[mine].tolist()
+                for time, at, stop in zip(times, found[1].tolist(), end[mine].tolist(), strict=True):
+                    data = _packet(item.data[at:stop].tobytes())
+                    if data:
+                        first = time if first is None else first
+                        yield Packet(max(time - first, 0) // 1000, data)
+
+
+def _packet(data: bytes) -> bytes:
+    """A TCP or UDP packet without what the link added behind it; nothing for any other."""
+    if len(data) > 20 and data[0] == 0x45 and data[9] in (TCP, UDP) and not data[6] & 0x3F and not data[7]:
+        return data[: data[2] << 8 | data[3]]
+    if len(data) > 40 and data[0] >> 4 == 6 and data[6] in (TCP, UDP):
+        return data[: 40 + (data[4] << 8 | data[5])]
+    return b""
 
 
 def six(data: bytes) -> bytes:

@@ -19,7 +19,8 @@ from mitmproxy import command, ctx, dns, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.log import ALERT
 
-from audit.experiment import FILE_NAME, BadExperiment, load
+from audit import experiment as experiments
+from audit.experiment import FILE_NAME, BadExperiment
 from audit.protocols.notes import PhaseMark
 from audit.recording import marks
 from audit.recording.notebook import Notebook
@@ -77,7 +78,7 @@ class Phases:
             stamp = (state.st_mtime_ns, state.st_ino)
             if stamp == self.stamp:
                 return
-            phase = marks.running(load(self.folder))
+            phase = marks.running(experiments.load(self.folder))
         except (OSError, BadExperiment):
             return  # being edited by hand; the next look may find it whole
         self.stamp = stamp

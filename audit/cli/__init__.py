@@ -15,8 +15,10 @@ import click
 
 from audit import __version__
 from audit.cli.analyze import analyze
+from audit.cli.capture import capture
 from audit.cli.completion import completion
 from audit.cli.decode import decode
+from audit.cli.doctor import doctor
 from audit.cli.inspect import inspect
 from audit.cli.mark import mark
 from audit.cli.plan import plan
@@ -29,7 +31,7 @@ from audit.reporting.wire import inert
 from audit.sources import BadCapture
 
 _COMMANDS: tuple[click.Command, ...] = (
-    analyze, report, inspect, search, decode, plan, mark, sniff, completion,
+    analyze, report, inspect, search, decode, plan, capture, mark, sniff, doctor, completion,
 )  # fmt: skip
 
 

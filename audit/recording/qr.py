@@ -24,4 +24,4 @@ def svg(text: str) -> str:
 def _code(text: str) -> segno.QRCode:
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"longer than {MAX_CHARACTERS} characters")
-    return segno.make_qr(text, error="m")
+    return segno.make_qr(text, error="l")

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from audit import __version__, adapters
+from audit.assessment.exhibits import exhibited
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
 from audit.assessment.ledger import coverage, recipients, side_by_side
@@ -110,6 +111,7 @@ def analyze(
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
         *signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries),
     ]
+    found = exhibited(found, scans)
     groups = side_by_side(scans)
     who = recipients(groups, experiment, found)
     seen = coverage(groups, experiment, (result.summary.format for result in scanned))

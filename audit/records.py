@@ -128,6 +128,7 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     """A transport connection. Packet and byte counts are None where the format does not tell them;
     `secured_by` says with what an encrypted connection was opened (`keylog`, `dsb`), None where none was.
     `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read).
+    `app` is the one that a list made on the device names for it.
     `tls_records_*` are the sizes of the TLS records of a connection that was let through unread."""
 
     transport: Literal["tcp", "udp", "icmp", "other"]
@@ -145,6 +146,7 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     reason: str | None = None
     secured_by: SecuredBy | None = None
     names: dict[str, tuple[str, ...]] = {}
+    app: str | None = None
 
 
 class Gap(Record, frozen=True, kw_only=True, tag="gap"):
@@ -323,9 +325,37 @@ class Identifier(Struct, frozen=True, kw_only=True):
     kind: str
 
 
+class Layer(Struct, frozen=True, kw_only=True):
+    """One step on the way to a value: what undoing `layer` yielded ("": the data as sent), how many bytes
+    that is, and the value, or its coded form, with some of what stands around it. `path` is the place in
+    the structure reached so far."""
+
+    layer: str
+    path: str
+    before: str
+    value: str
+    after: str
+    bytes: int
+
+
+class Exhibit(Struct, frozen=True, kw_only=True):
+    """One transmission of a finding as it was sent, and the layers down to the value, outermost first.
+    Long texts are cut, which an ellipsis says; `body_bytes` is the size of the whole body."""
+
+    capture: str
+    transmission: str
+    channel: str
+    request: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+    body_bytes: int
+    layers: tuple[Layer, ...]
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One statement of fact: leak type × recipient × mode × setting × canary or inferred value.
-    Only a finding whose `expected` is None is a leak."""
+    Only a finding whose `expected` is None is a leak. `exhibit` shows the first of the occurrences that
+    hold most of the value in full."""
 
     id: str
     leak_type: str
@@ -341,6 +371,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     identifiers: tuple[Identifier, ...]
     explanation: str | None
     occurrences: tuple[Occurrence, ...]
+    exhibit: Exhibit | None = None
 
 
 class CaptureSummary(Struct, frozen=True, kw_only=True):
@@ -354,7 +385,8 @@ class CaptureSummary(Struct, frozen=True, kw_only=True):
 
 class RecipientSummary(Struct, frozen=True, kw_only=True):
     """One recipient and what went there. Counts are of transmissions that left the device, by mode;
-    `bytes_up` counts what was sent (requests, messages), by mode."""
+    `bytes_up` counts what was sent (requests, messages), by mode. `apps` are those that a list made on the
+    device names for flows to this recipient."""
 
     recipient: Recipient
     ips: tuple[str, ...]
@@ -363,6 +395,7 @@ class RecipientSummary(Struct, frozen=True, kw_only=True):
     first: str | None
     last: str | None
     findings: tuple[str, ...]
+    apps: tuple[str, ...] = ()
 
 
 class RecordSizes(Struct, frozen=True, kw_only=True):

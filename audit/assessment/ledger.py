@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from audit.assessment.clock import rfc3339
 from audit.detection.closed import Stayed
@@ -59,7 +59,7 @@ def side_by_side(scans: Iterable[Scan]) -> list[list[Scan]]:
 
 
 def recipients(
-    groups: Iterable[list[Scan]], experiment: Experiment, found: Iterable[Finding]
+    groups: Sequence[list[Scan]], experiment: Experiment, found: Iterable[Finding]
 ) -> tuple[RecipientSummary, ...]:
     """Every recipient of all captures, by name, with what went there in each mode. Of captures of the same
     traffic, the one that saw most transmissions counts."""
@@ -78,16 +78,22 @@ def recipients(
         for (key, phase), (count, size) in best.items():
             merged[key].transmissions[phase] += count
             merged[key].bytes[phase] += size
+    apps: dict[Key, set[str]] = defaultdict(set)
+    for scan in (scan for group in groups for scan in group):
+        for key, names in scan.apps.items():
+            apps[key] |= names
     by_recipient: dict[Key, list[str]] = defaultdict(list)
     for finding in found:
         by_recipient[recipient_key(finding.recipient.host, finding.recipient.ip)].append(finding.id)
     return tuple(
-        _summary(key, merged[key], experiment, by_recipient.get(key, []))
+        _summary(key, merged[key], experiment, by_recipient.get(key, []), apps.get(key, set()))
         for key in sorted(merged, key=lambda key: (key[0] or "~", key[1] or ""))
     )
 
 
-def _summary(key: Key, traffic: Traffic, experiment: Experiment, found: list[str]) -> RecipientSummary:
+def _summary(
+    key: Key, traffic: Traffic, experiment: Experiment, found: list[str], apps: set[str]
+) -> RecipientSummary:
     modes = _modes(experiment)
     count: Counter[Mode] = Counter()
     size: Counter[Mode] = Counter()
@@ -103,6 +109,7 @@ def _summary(key: Key, traffic: Traffic, experiment: Experiment, found: list[str
         first=rfc3339(traffic.first),
         last=rfc3339(traffic.last),
         findings=tuple(sorted(found)),
+        apps=tuple(sorted(apps)),
     )
 
 

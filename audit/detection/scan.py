@@ -17,18 +17,20 @@ from msgspec import structs
 from audit.adapters import load, search_engines
 from audit.adapters.model import Role
 from audit.decoding import Tree
-from audit.decoding.channels import channels
+from audit.decoding.channels import Channel, channels
 from audit.decoding.keyed import parse
 from audit.detection.closed import Closed, Stayed
+from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
 from audit.detection.roles import Told, event_time, roles
-from audit.detection.search import Searcher, Sighting, Typed
+from audit.detection.search import Result, Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (
     AnyRecord,
     Dns,
+    Exhibit,
     Experiment,
     Flow,
     Gap,
@@ -148,6 +150,8 @@ class Scan:
     closed: dict[Place, Stayed] = field(default_factory=dict)
     recipients: dict[tuple[str | None, str | None], Traffic] = field(default_factory=dict)
     flows: dict[Sight, Seen] = field(default_factory=dict)
+    exhibits: dict[Key, Exhibit] = field(default_factory=dict)
+    apps: dict[tuple[str | None, str | None], set[str]] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     limits: list[LimitHit] = field(default_factory=list)
     first: float | None = None
@@ -179,6 +183,7 @@ class Scanner:
         self._engines = search_engines()
         self._adapters = load()
         self._connections = Connections()
+        self._exhibits = Exhibits()
         self._order = 0
 
     def add(self, record: AnyRecord) -> None:
@@ -201,6 +206,7 @@ class Scanner:
     def finished(self) -> Scan:
         """The scan, once all records were added: what the connections tell about senders is known now."""
         scan = self.scan
+        scan.exhibits = self._exhibits.kept
         scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
         scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]
         scan.signals = [signal._replace(sent=self._told(signal.sent)) for signal in scan.signals]
@@ -247,6 +253,37 @@ class Scanner:
         self.scan.signals += [
             Signal(sent, row, event_time(told, row.channel, row.path, record.time)) for row in signals
         ]
+        opened = dict(zip((part.name for part in parts), trees, strict=True)) if trees else {}
+        self._exhibit(record, parts, opened, result, signals)
+
+    def _exhibit(
+        self,
+        record: Transmission,
+        parts: list[Channel],
+        trees: dict[str, Tree],
+        result: Result,
+        signals: list[Told],
+    ) -> None:
+        """Keeps this transmission in full where it is the first of its sort."""
+        where = (recipient_key(record.host, record.dst), self._phase(record.time))
+        named = {part.name: part for part in parts}
+        wanted: list[tuple[str, tuple[str, tuple[str, ...], int, int | None]]] = []
+        for one in result.sightings:
+            match = one.match
+            if self._exhibits.wants((where, match.canary, match.granularity, match.form, one.channel)):
+                wanted.append((one.channel, (one.path, one.layers, match.offset, match.length)))
+        for typed in result.typed:
+            if self._exhibits.wants((where, typed.prefix.canary, typed.path), typed=True):
+                wanted.append((typed.channel, (typed.path, typed.layers, 0, None)))
+        for row in signals:
+            if self._exhibits.wants((where, row.adapter, row.role, row.path)):
+                wanted.append((row.channel, (row.path, row.layers, 0, None)))
+        for channel, place in wanted:
+            part = named.get(channel)
+            if part and channel not in trees:
+                trees[channel] = self._searcher.open([part], (), self._decoders)[0]
+            if part:
+                self._exhibits.keep(record, part, trees[channel], place)
 
     def _stayed_closed(self, record: Transmission, values: tuple[Closed, ...], told: list[Told]) -> None:
         counted = set()
@@ -275,6 +312,9 @@ class Scanner:
     def _flow(self, flow: Flow) -> None:
         host = next((names[0] for names in flow.names.values() if names), None)
         phase = self._phase(flow.first if flow.first is not None else flow.time)
+        if flow.app:
+            apps = self.scan.apps.setdefault(recipient_key(host, flow.dst), set())
+            apps.add(flow.app)
         sight = Sight(*recipient_key(host, flow.dst), phase, flow.observability, flow.reason)
         seen = self.scan.flows.setdefault(sight, Seen())
         seen.flows += 1

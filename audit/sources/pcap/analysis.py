@@ -184,6 +184,9 @@ class Analysis:
         groups, at, passed = self._beginnings(data, packets, grouped, stops, wanted)
         if not len(groups):
             return
+        if self._ring is not None:  # what a connection tells may open a later one
+            turn = np.argsort(table.first_number[rows[groups]], kind="stable")
+            groups, at, passed = groups[turn], at[turn], passed[turn]
         ends = stops[groups]
         lengths = np.minimum(ends - at, _BLOCK)
         lasts = np.cumsum(lengths)
@@ -307,6 +310,9 @@ class Analysis:
             self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
         kept = kinds > 0
         places, kinds, owners = places[kept], kinds[kept], owners[kept]
+        if self._ring is not None:  # a connection may go on in another flow
+            turn = np.argsort(packets.number[order[places]], kind="stable")
+            places, kinds, owners = places[turn], kinds[turn], owners[turn]
         which = order[places]
         touched = dict(zip(owners.tolist(), kinds.tolist(), strict=True))
         fresh = np.array([row for row in touched if row not in self._datagrams], dtype=np.int64)
@@ -333,7 +339,9 @@ class Analysis:
     def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
         """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,
         and those that may belong to one whose device has moved."""
-        opened = [row for row, live in self._datagrams.items() if live.wants_all]
+        opened = [
+            row for row, live in self._datagrams.items() if isinstance(live, Datagrams) and live.wants_all
+        ]
         fresh = owners[kinds == payloads.QUIC]
         rest = np.isin(owners, np.union1d(fresh, np.array(opened, dtype=np.int64)))
         kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST

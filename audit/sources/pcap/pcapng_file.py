@@ -85,6 +85,10 @@ def read(window: Window) -> Iterator[Item]:
             elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
                 section.interfaces.append(_interface(window, section, at, length))
             elif block == _SECRETS and length >= 20:
+                # they count from here on, for no packet before
+                yield from _flush(window, section, found, number)
+                number += len(found.start)
+                found = _Found()
                 kind, size = struct.unpack_from(section.order + "II", window.raw, at + 8)
                 data = bytes(window.raw[at + 16 : at + min(16 + size, length - 4)])
                 yield Secrets(kind, window.offset + at, data)

@@ -107,9 +107,10 @@ def analyze(
         raise refusals[0]
     scans = [result.scan for result in scanned]
     persistent = Persistent(companions, experiment)
+    told, untold = signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries)
     found = [
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
-        *signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries),
+        *told,
     ]
     found = exhibited(found, scans)
     groups = side_by_side(scans)
@@ -130,7 +131,7 @@ def analyze(
         findings=tuple(found),
         coverage=seen,
         verdicts=verdicts(found, experiment, canaries, who, seen, _limited(scans)),
-        limits=(*inference.limits(), *_limits(scans)),
+        limits=(*inference.limits(), *untold, *companions.limits(), *_limits(scans)),
         data_sources=_data_sources(),
     )
 

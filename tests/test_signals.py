@@ -183,3 +183,10 @@ def test_the_mode_comes_from_the_canary_then_the_event_then_the_arrival(tmp_path
     assert told(sends(None, 50, search_word="marble otter zx4q8")) == ("unknown", None, "unknown")
     # an event's time far from its arrival is no time of an event
     assert told(sends(-99 * 1440, 12, search_word="marble otter zx4q8")) == ("private", "default", "arrival")
+
+
+def test_what_is_not_listed_is_told_as_a_bound(tmp_path: Path) -> None:
+    audit = audit_of(tmp_path, *(onetrack(f"screen_{n}", 1, 2) for n in range(60)))
+    assert len([f for f in of(audit, "U1") if f.inferred and f.inferred.startswith("screen_")]) < 60
+    (limit,) = [limit for limit in audit.limits if "U1" in limit.detail]
+    assert limit.detail == "U1 in normal mode: 11 more values to tracking.miui.com are not listed"

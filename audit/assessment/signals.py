@@ -26,7 +26,7 @@ from audit.detection.needles import parse_address
 from audit.detection.roles import Told
 from audit.detection.scan import Scan, Signal, recipient_key
 from audit.recipients import identify
-from audit.records import Canary, Experiment, Finding, Mode, Occurrence, Origin
+from audit.records import Canary, Experiment, Finding, LimitHit, Mode, Occurrence, Origin
 
 _CODES = {"usage": "U1", "click": "I1", "dwell": "I2"}
 _MAX_PER_RECIPIENT = 50
@@ -41,33 +41,41 @@ def signals(
     persistent: Persistent,
     *,
     inferred: bool,
-) -> list[Finding]:
-    """These findings, by id; of one type at most 50 values per recipient, mode and setting. `inferred`: the
-    canaries were inferred and not planted."""
+) -> tuple[list[Finding], list[LimitHit]]:
+    """These findings, by id, and the bounds hit: of one type at most 50 values per recipient, mode and setting
+    are told. `inferred`: the canaries were inferred and not planted."""
     scans = list(scans)
     told = [signal for scan in scans for signal in scan.signals if signal.sent.sender.origin != "page"]
     hits = {(hit.sent.capture, hit.sent.id) for scan in scans for hit in scan.hits}
     maker = _Maker(experiment, persistent, hits)
-    return sorted(
-        [*_usage(told, maker), *_flags(told, maker), *_prefixes(told, maker, canaries, inferred=inferred)],
-        key=lambda finding: finding.id,
-    )
+    used, limits = _usage(told, maker)
+    found = [*used, *_flags(told, maker), *_prefixes(told, maker, canaries, inferred=inferred)]
+    return sorted(found, key=lambda finding: finding.id), limits
 
 
-def _usage(told: list[Signal], maker: _Maker) -> list[Finding]:
+def _usage(told: list[Signal], maker: _Maker) -> tuple[list[Finding], list[LimitHit]]:
     groups: dict[tuple[str, Key, Placing, str], list[Signal]] = defaultdict(list)
     for signal in told:
         code = _CODES.get(signal.told.role)
         value = _text(signal.told)
         if code and value:
             groups[code, _recipient(signal), maker.placed(signal), value].append(signal)
-    kept: dict[object, int] = defaultdict(int)
+    kept: dict[tuple[str, Key, Placing], int] = defaultdict(int)
     found = []
     for (code, recipient, placing, value), same in sorted(groups.items(), key=lambda item: str(item[0])):
         kept[code, recipient, placing] += 1
         if kept[code, recipient, placing] <= _MAX_PER_RECIPIENT:
             found.append(maker.finding(code, same, placing, value))
-    return found
+    limits = [
+        LimitHit(
+            bound="matches",
+            detail=f"{code} in {placing.mode} mode: {count - _MAX_PER_RECIPIENT} more values to "
+            f"{recipient[0] or recipient[1]} are not listed",
+        )
+        for (code, recipient, placing), count in kept.items()
+        if count > _MAX_PER_RECIPIENT
+    ]
+    return found, limits
 
 
 def _flags(told: list[Signal], maker: _Maker) -> list[Finding]:

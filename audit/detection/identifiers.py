@@ -19,7 +19,7 @@ from audit.decoding.keyed import Decoder
 from audit.detection.opened import opened
 from audit.detection.roles import roles
 from audit.detection.scan import recipient_key
-from audit.records import AnyRecord, Http, Message, WebSocketMessage
+from audit.records import AnyRecord, Http, LimitHit, Message, WebSocketMessage
 
 KNOWN_ROLES = ("hardware_id", "account", "ad_id", "install_id", "identifier", "session_id")
 # of one place at one recipient; what has more different values than this identifies nobody for long
@@ -54,6 +54,7 @@ class Companions:
     recipients: frozenset[Key]
     places: dict[tuple[Key, str], Place] = field(default_factory=dict)
     transmissions: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
+    full: bool = False
 
     def add(self, record: AnyRecord, decoders: tuple[Decoder, ...] = ()) -> None:
         """Looks at one record. `decoders`: keyed layers beside those that adapters know."""
@@ -78,8 +79,16 @@ class Companions:
             if self._note(key, name, kind, value, record.time):
                 here.append((name, value))
 
+    def limits(self) -> tuple[LimitHit, ...]:
+        """The bound on the number of places, if it was hit."""
+        if not self.full:
+            return ()
+        said = f"identifiers were looked for in the first {MAX_PLACES} fields only"
+        return (LimitHit(bound="fields", detail=said),)
+
     def _note(self, key: Key, name: str, kind: str, value: str, time: float | None) -> bool:
         if (key, name) not in self.places and len(self.places) >= MAX_PLACES:
+            self.full = True
             return False
         place = self.places.setdefault((key, name), Place(kind))
         if place.overflown:

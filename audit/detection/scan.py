@@ -23,7 +23,7 @@ from audit.detection.closed import Closed, Stayed
 from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
-from audit.detection.roles import Told, event_time, roles
+from audit.detection.roles import MAX_FIELDS, Told, event_time, roles
 from audit.detection.search import Result, Searcher, Sighting, Typed
 from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
@@ -227,10 +227,10 @@ class Scanner:
             trees = self._searcher.open(parts, adapters, self._decoders)
         result = self._searcher.search(parts, trees)
         told = roles(parts, trees, adapters) if adapters else []
+        if len(told) >= MAX_FIELDS:
+            self._limited(record, LimitHit(bound="fields", detail=f"more than {MAX_FIELDS} known fields"))
         self._stayed_closed(record, result.closed, told)
-        self.scan.limits += [
-            structs.replace(limit, capture=record.capture, transmission=record.id) for limit in result.limits
-        ]
+        self._limited(record, *result.limits)
         signals = [row for row in told if row.role in SIGNALS]
         if not (result.sightings or result.typed or signals):
             return
@@ -284,6 +284,11 @@ class Scanner:
                 trees[channel] = self._searcher.open([part], (), self._decoders)[0]
             if part:
                 self._exhibits.keep(record, part, trees[channel], place)
+
+    def _limited(self, record: Transmission, *limits: LimitHit) -> None:
+        self.scan.limits += [
+            structs.replace(limit, capture=record.capture, transmission=record.id) for limit in limits
+        ]
 
     def _stayed_closed(self, record: Transmission, values: tuple[Closed, ...], told: list[Told]) -> None:
         counted = set()

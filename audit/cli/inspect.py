@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from audit.assessment.clock import rfc3339, rfc3339_of
 from audit.cli.targets import keys_option, path_of
 from audit.records import AnyRecord, Flow
-from audit.sources import Wanted, read_as
+from audit.sources import Wanted, read, read_as
 from audit.sources.shape import Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
@@ -24,23 +24,30 @@ _encode = msgspec.json.Encoder().encode
 @click.command()
 @click.argument("capture", metavar="CAPTURE")
 @click.option("--kind", "kinds", metavar="KIND,...", help="Only these kinds, such as http,dns,gap.")
+@click.option("--id", "ids", multiple=True, metavar="ID",
+              help="Only the transmission of this id, with its headers and its body. Repeatable.")  # fmt: skip
 @keys_option
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )
-def inspect(capture: str, kinds: str | None, keys: tuple[Path, ...], jobs: int) -> None:
+def inspect(capture: str, kinds: str | None, ids: tuple[str, ...], keys: tuple[Path, ...], jobs: int) -> None:
     """Prints every record the sources see in CAPTURE as JSON lines; - reads stdin.
 
     \b
     Example:
       privacy-audit inspect flows.mitm --kind http | jq -r .authority | sort | uniq -c
       privacy-audit inspect phone.pcapng --keys keys.log --kind http
+      privacy-audit inspect flows.mitm --id f16
     """
     wanted = Wanted(_kinds(kinds), jobs=jobs, keys=keys)
     gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
     with path_of(capture) as path:
-        out.writelines(read_as(_Lines(), path, Path(capture).name, wanted))
+        if ids:
+            records = read(path, Path(capture).name, wanted)
+            out.writelines(_whole(each) for each in records if getattr(each, "id", None) in ids)
+        else:
+            out.writelines(read_as(_Lines(), path, Path(capture).name, wanted))
     out.flush()
 
 
@@ -77,3 +84,20 @@ class _Lines:
         line = msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
         rows = map(line, *(columns[name] for name in names))
         return [_encode(row) + b"\n" for row in rows]
+
+
+def _whole(record: AnyRecord) -> bytes:
+    """A transmission with all that it carried; bytes that are no UTF-8 stand there as \\xNN."""
+    values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
+    values["time"] = rfc3339(record.time)
+    for name in ("headers", "response_headers"):
+        if name in values:
+            values[name] = [[_text(part) for part in header] for header in values[name]]
+    for name in ("body", "response_body", "data"):
+        if values.get(name) is not None:
+            values[name] = _text(values[name])
+    return _encode(values) + b"\n"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

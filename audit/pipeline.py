@@ -169,7 +169,7 @@ def _scan(
     try:
         known = capture_format(capture.path)
         scanner.scan.supplement = known == "events"
-        wanted = Wanted(device=experiment.device.addresses, keys=capture.keys)
+        wanted = Wanted(device=experiment.device.addresses, keys=capture.keys, phases=experiment.phases)
         for record in read(capture.path, capture.name, wanted):
             scanner.add(record)
     except BadCapture as refusal:

@@ -25,6 +25,7 @@ GapReason = Literal[
 ]
 SecuredBy = Literal["cleartext", "proxy", "keylog", "dsb"]
 Direction = Literal["up", "down"]
+SideBy = Literal["told", "multicast", "private", "opened", "spoke_first"]
 Granularity = Literal["full", "no_scheme", "no_query", "path", "host", "registrable_domain", "term", "prefix"]
 Expected = Literal["visited_site", "chosen_engine"]
 Origin = Literal["page", "browser", "system", "unknown"]
@@ -124,12 +125,29 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
     data: Raw = b""
 
 
+class FlowPart(Struct, frozen=True, kw_only=True):
+    """What of a flow fell into one phase; `phase` is None for what fell into none."""
+
+    phase: str | None
+    packets_up: int
+    packets_down: int
+    bytes_up: int
+    bytes_down: int
+    payload_up: int
+    payload_down: int
+    first: float | None
+    last: float | None
+
+
 class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     """A transport connection. Packet and byte counts are None where the format does not tell them;
     `secured_by` says with what an encrypted connection was opened (`keylog`, `dsb`), None where none was.
     `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read).
     `app` is the one that a list made on the device names for it.
-    `tls_records_*` are the sizes of the TLS records of a connection that was let through unread."""
+    `tls_records_*` are the sizes of the TLS records of a connection that was let through unread.
+    `side_by` says what told the device's side in a packet capture: its address as `told`, or inferred from a
+    `multicast` receiver, a `private` address, who `opened` the connection, or who `spoke_first`.
+    `parts` divide the counts by phase, where phases are known."""
 
     transport: Literal["tcp", "udp", "icmp", "other"]
     packets_up: int | None = None
@@ -147,6 +165,8 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     secured_by: SecuredBy | None = None
     names: dict[str, tuple[str, ...]] = {}
     app: str | None = None
+    side_by: SideBy | None = None
+    parts: tuple[FlowPart, ...] = ()
 
 
 class Gap(Record, frozen=True, kw_only=True, tag="gap"):

@@ -316,21 +316,30 @@ class Scanner:
 
     def _flow(self, flow: Flow) -> None:
         host = next((names[0] for names in flow.names.values() if names), None)
-        phase = self._phase(flow.first if flow.first is not None else flow.time)
+        key = recipient_key(host, flow.dst)
         if flow.app:
-            apps = self.scan.apps.setdefault(recipient_key(host, flow.dst), set())
-            apps.add(flow.app)
-        sight = Sight(*recipient_key(host, flow.dst), phase, flow.observability, flow.reason)
-        seen = self.scan.flows.setdefault(sight, Seen())
-        seen.flows += 1
-        seen.records_up.update(flow.tls_records_up)
-        seen.records_down.update(flow.tls_records_down)
-        up = flow.payload_up if flow.bytes_up is None else flow.bytes_up
-        down = flow.payload_down if flow.bytes_down is None else flow.bytes_down
-        if up is not None:
-            seen.bytes_up = (seen.bytes_up or 0) + up
-        if down is not None:
-            seen.bytes_down = (seen.bytes_down or 0) + down
+            self.scan.apps.setdefault(key, set()).add(flow.app)
+
+        def seen_in(phase: str | None, up: int | None, down: int | None) -> Seen:
+            seen = self.scan.flows.setdefault(Sight(*key, phase, flow.observability, flow.reason), Seen())
+            seen.flows += 1
+            if up is not None:
+                seen.bytes_up = (seen.bytes_up or 0) + up
+            if down is not None:
+                seen.bytes_down = (seen.bytes_down or 0) + down
+            return seen
+
+        # a connection that outlives a phase counts in each phase, with what it carried there
+        for part in flow.parts:
+            seen_in(part.phase, part.bytes_up, part.bytes_down)
+        if not flow.parts:
+            seen = seen_in(
+                self._phase(flow.first if flow.first is not None else flow.time),
+                flow.payload_up if flow.bytes_up is None else flow.bytes_up,
+                flow.payload_down if flow.bytes_down is None else flow.bytes_down,
+            )
+            seen.records_up.update(flow.tls_records_up)
+            seen.records_down.update(flow.tls_records_down)
 
     def _phase(self, time: float | None) -> str | None:
         phase = mode_at(self._experiment, time) if time is not None else None

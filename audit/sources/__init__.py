@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from audit.records import AnyRecord
+from audit.records import AnyRecord, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened, opened
 from audit.sources.shape import AsRecords, Shape
@@ -29,13 +29,15 @@ _PCAP = re.compile(rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x
 class Wanted(NamedTuple):
     """What the asker wants of a capture and knows of it: the kinds of records (None: all), the addresses
     of the device (of use in packet captures), and how many processes may work at it. `keys` are key
-    logs that may open encrypted connections of packet captures; with `bodies`, those of responses are kept."""
+    logs that may open encrypted connections of packet captures; with `bodies`, those of responses are kept.
+    `phases` divide the counts of flows in packet captures."""
 
     kinds: frozenset[str] | None = None
     device: tuple[str, ...] = ()
     jobs: int = 1
     keys: tuple[Path, ...] = ()
     bodies: bool = False
+    phases: tuple[Phase, ...] = ()
 
 
 class Format(NamedTuple):
@@ -76,6 +78,7 @@ def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape
         kinds=kinds,
         device=wanted.device,
         jobs=wanted.jobs,
+        phases=wanted.phases,
         keys=wanted.keys,
         bodies=wanted.bodies,
         shape=shape,

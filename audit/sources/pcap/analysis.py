@@ -7,7 +7,7 @@ a batch ends, nor on how many shares there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
 from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
@@ -49,9 +50,11 @@ class Analysis:
 
     def __init__(
         self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1,
-        ring: KeyRing | None = None, *, bodies: bool = False,
+        ring: KeyRing | None = None, *, bodies: bool = False, spans: Sequence[Span] = (),
     ) -> None:  # fmt: skip
         self.table = FlowTable(device)
+        self.phased = Phased(spans)
+        self.without_ip = 0  # packets
         self.known: dict[int, Known] = {}
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
@@ -87,6 +90,7 @@ class Analysis:
         packets, _, unknown = walk(batch)
         for link, packet_count in unknown.items():
             self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
+        self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
         if not len(packets):
             return []
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
@@ -100,6 +104,7 @@ class Analysis:
             if not len(packets):
                 return self._told()
         grouped = self.table.add(packets, counted)
+        self.phased.add(packets, grouped, counted)
         if self._kinds:
             self._tcp(data, packets, grouped)
             self._udp(data, packets, grouped)

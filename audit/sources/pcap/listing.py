@@ -13,6 +13,7 @@ import numpy as np
 from audit.sources.pcap import addresses
 from audit.sources.pcap.analysis import Analysis, Known
 from audit.sources.pcap.batch import I64
+from audit.sources.pcap.flows import SIDES
 from audit.sources.pcap.packets import SCTP, TCP, UDP
 from audit.sources.pcap.telling import Resolved
 from audit.sources.shape import Columns
@@ -20,9 +21,16 @@ from audit.sources.shape import Columns
 _STEP = 65_536  # packets whose flows are listed together
 _TRANSPORTS = {1: "icmp", TCP: "tcp", UDP: "udp", 58: "icmp"}
 _NOTHING = Known("observed", "no payload was sent", {}, 0)
+_CONTROL = Known("observed", "network control", {}, 0)
+_MUCH = Known("metadata_only", "more than network control carries", {}, 0)
+_SEALED = Known("metadata_only", "encrypted tunnel", {}, 0)
 _UNKNOWN = Known("not_observed", "unknown protocol", {}, 0)
 _UNREAD = Known("not_observed", "payloads were not read", {}, 0)
 _NO_PORTS = Known("metadata_only", "no TCP or UDP", {}, 0)
+_READABLE = (TCP, UDP, SCTP)
+_CONTROLS = frozenset({1, 2, 58, 88, 89, 103, 112})  # ICMP, IGMP, ICMPv6, EIGRP, OSPF, PIM, VRRP
+_ESP = 50
+_CONTROL_SIZE = 600  # bytes of a packet; an ICMP error quotes at most 548 (RFC 1812)
 
 
 def flows(
@@ -57,14 +65,20 @@ def _columns(
         ab, ba = getattr(table, name + "_ab")[rows], getattr(table, name + "_ba")[rows]
         counts[name + "_up"] = np.where(from_a, ab, ba).tolist()
         counts[name + "_down"] = np.where(from_a, ba, ab).tolist()
-    silent = (counts["payload_up"], counts["payload_down"])
+    packets = np.asarray(table.packets_ab[rows] + table.packets_ba[rows]).tolist()
+    payload = np.asarray(table.payload_ab[rows] + table.payload_ba[rows]).tolist()
     numbers = table.first_number[rows].tolist()
     unread = _UNKNOWN if analysis.reads_payloads else _UNREAD
     known = [
-        analysis.known.get(row)
-        or (_NO_PORTS if kind not in (TCP, UDP) else _NOTHING if kind == TCP and not up + down else unread)
-        for row, kind, up, down in zip(rows.tolist(), proto.tolist(), *silent, strict=True)
+        analysis.known.get(row) or (unread if size and kind in _READABLE else _silent(kind, count, size))
+        for row, kind, count, size in zip(rows.tolist(), proto.tolist(), packets, payload, strict=True)
     ]
+    parts = {}
+    if analysis.phased:
+        parts["parts"] = [
+            analysis.phased.parts(row, device_a=side)
+            for row, side in zip(rows.tolist(), from_a.tolist(), strict=True)
+        ]
     far = list(map(addresses.text, dst_hi, dst_lo))
     return numbers, {
         "capture": [capture] * len(numbers),
@@ -84,7 +98,19 @@ def _columns(
             _names(one, history[address], number) if address in history else one.names
             for one, address, number in zip(known, far, numbers, strict=True)
         ],
+        "side_by": [SIDES[by] for by in table.side_by[rows].tolist()],
+        **parts,
     }
+
+
+def _silent(protocol: int, packets: int, payload: int) -> Known:
+    """Why a flow that no payload told of is as it is. Network control says nothing about a person, as long as
+    it is no larger than it has to be."""
+    if protocol in _CONTROLS:
+        return _CONTROL if payload <= packets * _CONTROL_SIZE else _MUCH
+    if not payload:
+        return _NOTHING
+    return _SEALED if protocol == _ESP else _NO_PORTS
 
 
 def _names(known: Known, history: list[Resolved], number: int) -> dict[str, tuple[str, ...]]:

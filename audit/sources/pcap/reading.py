@@ -7,19 +7,21 @@ then the gaps. `kinds` limits the work, not only the output: with flows alone no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from audit.records import Gap, GapReason
+from audit.records import Gap, GapReason, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.decryption.ring import KeyRing
+from audit.sources.pcap.phased import Span
 from audit.sources.pcap.telling import Resolved, Told
 from audit.sources.shape import AsRecords, Shape
 
@@ -39,11 +41,12 @@ def read(
     chunk: int = window.CHUNK,
     keys: Collection[Path] = (),
     bodies: bool = False,
+    phases: Sequence[Phase] = (),
     shape: Shape[Any] = AsRecords(),  # noqa: B008 - immutable
 ) -> Iterator[Any]:
     """What is made, by `shape`, of each record of the kinds wished; `device` are addresses of the audited device. The
     result depends neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys`
-    are key logs; with `bodies`, those of responses are kept.
+    are key logs; with `bodies`, those of responses are kept. The counts of flows are divided by `phases`.
 
     Raises:
         BadCapture: there is no packet in it, and damage; or a key log cannot be read.
@@ -51,10 +54,15 @@ def read(
     wanted = frozenset(kinds)
     count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
     gaps: list[Gap] = []
+    spans = [
+        Span(phase.id, _nanoseconds(phase.start), None if phase.end is None else _nanoseconds(phase.end))
+        for phase in phases
+        if phase.start is not None
+    ]
     ring = KeyRing(keys) if keys or _modern(source) else None
 
     def steps(share: int, exchange: Callable[[list[Resolved]], list[Resolved]]) -> Iterator[list[Told]]:
-        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies)
+        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)
         named: list[Resolved] = []
         damages: list[Gap] = []
         number = 1
@@ -86,6 +94,10 @@ def read(
         yield from map(itemgetter(3), told)
     if "gap" in wanted:
         yield from map(shape.record, gaps)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1_000
 
 
 def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list[Told]:
@@ -127,6 +139,11 @@ def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:
     """What was there and could not be read at all."""
     for link, count in sorted(analysis.unknown_links.items()):
         yield Gap(capture=capture, reason="unsupported", detail=f"{count} packets of link type {link}")
+    if analysis.without_ip:
+        yield Gap(
+            capture=capture, reason="unsupported",
+            detail=f"{analysis.without_ip} packets carry no IP (ARP, link control) or a damaged header of it",
+        )  # fmt: skip
     if analysis.fragments.dropped:
         yield Gap(
             capture=capture,

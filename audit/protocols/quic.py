@@ -384,7 +384,8 @@ Event = Hello | Retry | Negotiation
 class _Connection:
     """What is known of one connection: where its keys come from, and both sides' CRYPTO streams.
 
-    After a Retry the keys change and everything else goes on (RFC 9001, 5.2).
+    After a Retry the keys change and everything else goes on (RFC 9001, 5.2), except with clients that say
+    another hello then.
     """
 
     __slots__ = ("ids", "keys", "largest", "origin", "read", "streams", "version")
@@ -394,11 +395,14 @@ class _Connection:
         self.keys = keys
         self.ids: set[bytes] = {keys}
         self.origin: bytes = before.origin if before else keys
-        self.streams: tuple[CryptoStream, CryptoStream] = (
-            before.streams if before else (CryptoStream(), CryptoStream())
-        )
+        self.streams: list[CryptoStream] = before.streams if before else [CryptoStream(), CryptoStream()]
         self.read: list[int] = before.read if before else [0, 0]
         self.largest: list[int] = before.largest if before else [-1, -1]
+
+
+def _differs(said: bytes, again: bytes) -> bool:
+    size = min(len(said), len(again))
+    return said[:size] != again[:size]
 
 
 class Initials:
@@ -441,6 +445,10 @@ class Initials:
                     self._remember(_Connection(packet.version, packet.scid, self._connections[-1]))
             elif packet.kind is Kind.NEGOTIATION:
                 events.append(Negotiation(offered(datagram, packet)))
+                # the client begins anew, in another version
+                self._connections = [
+                    known for known in self._connections if known.read[1] or packet.scid != known.keys
+                ]
 
     def _initial(self, datagram: bytes, packet: Packet, events: list[Event]) -> bool:
         """Open an Initial with the keys of a known connection, else as the first of a new one."""
@@ -472,6 +480,9 @@ class Initials:
         stream = known.streams[side]
         grew = False
         for offset, data in crypto_frames(opened[1], packet.version):
+            if not offset and known.keys != known.origin and not side and _differs(stream.data, data):
+                stream = known.streams[side] = CryptoStream()
+                known.read[side] = 0
             grew = stream.add(offset, data) or grew
         while grew:
             at = known.read[side]

@@ -350,7 +350,7 @@ class Analysis:
         fresh = owners[kinds == payloads.QUIC]
         rest = np.isin(owners, np.union1d(fresh, np.array(opened, dtype=np.int64)))
         kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST
-        if self._ring is not None and self._ring.paths:
+        if self._ring is not None and (self._ring.paths or len(fresh)):
             kinds[(kinds == 0) & (data[at] & 0xC0 == 0x40)] = payloads.QUIC_REST
 
 

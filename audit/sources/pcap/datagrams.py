@@ -59,8 +59,10 @@ class Datagrams:
             if kind == payloads.DNS:
                 self._dns_message(side, data)
             elif kind in (payloads.QUIC, payloads.QUIC_REST) and self.teller.ring is not None:
-                self._opened = self._opened or Quic(self.teller, self.teller.ring)
-                self._opened.feed(side, data)
+                if self._opened is None and (kind == payloads.QUIC or self.teller.ring.leads_to(data)):
+                    self._opened = Quic(self.teller, self.teller.ring)
+                if self._opened is not None:
+                    self._opened.feed(side, data)
             elif kind == payloads.QUIC:
                 self._initial(side, data)
             elif kind == payloads.GQUIC:

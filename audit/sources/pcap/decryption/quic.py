@@ -10,7 +10,7 @@ from __future__ import annotations
 from audit.protocols import dns, http2, http3, quic, quic_session, tls
 from audit.protocols.malformed import Malformed
 from audit.records import SecuredBy
-from audit.sources.pcap.decryption.ring import MIN_ID, KeyRing
+from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.exchange import Block, Exchange
 from audit.sources.pcap.telling import Teller
 
@@ -237,22 +237,25 @@ class Quic:
             for size in {len(known) for known in ids}:
                 if datagram[1 : 1 + size] in ids:
                     return size, talk
-        for size in range(MIN_ID, min(len(datagram), 21)):
-            moved = self._ring.paths.get(datagram[1 : 1 + size])
-            if isinstance(moved, Talk):
-                self._moved(side, datagram[1 : 1 + size], moved)
-                return size, moved
+        moved = self._ring.leads_to(datagram)
+        if isinstance(moved, Talk):
+            return self._moved(side, datagram, moved), moved
         latest = next(reversed(self._talks.values()), None)
         if latest is None:
             return 0, None
         return max((len(known) for known in latest.session.ids[not server]), default=0), latest
 
-    def _moved(self, side: int, connection_id: bytes, talk: Talk) -> None:
-        """A connection of another flow goes on in this one: the device's end of the path has changed."""
-        server = connection_id in talk.session.ids[0]
-        self._client = 1 - side if server else side
-        self._talks[connection_id] = talk
+    def _moved(self, side: int, datagram: bytes, talk: Talk) -> int:
+        """A connection of another flow goes on in this one: the device's end of the path has changed. The
+        size of the id that it is reached under."""
+        self._talks[datagram[:1]] = talk
         talk.lend(self._teller)
+        for server, ids in enumerate(talk.session.ids):
+            for size in {len(known) for known in ids} - {0}:
+                if datagram[1 : 1 + size] in ids:
+                    self._client = side if server else 1 - side
+                    return size
+        return 0
 
     @property
     def wants_all(self) -> bool:

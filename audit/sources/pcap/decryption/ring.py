@@ -19,7 +19,7 @@ from audit.sources.pcap.batch import Secrets
 MAX_LOG = 64 << 20
 """Bytes read of one key log, and of all secrets a capture carries; a day of browsing makes about one hundredth."""
 MAX_PATHS = 16_384
-MIN_ID = 4
+MIN_ID, MAX_ID = 4, 20
 """Bytes of a connection id below which it may be another one's by chance."""
 _TLS_KEY_LOG = 0x544C534B  # the secrets type of a pcapng block that holds an NSS key log
 _STEP = 1 << 20
@@ -63,6 +63,14 @@ class KeyRing:
             self.paths[connection_id] = owner
             if len(self.paths) > MAX_PATHS:
                 del self.paths[next(iter(self.paths))]
+
+    def leads_to(self, datagram: bytes) -> object | None:
+        """The connection that a packet with a short header is sent to, by its id."""
+        for size in range(MIN_ID, min(len(datagram), MAX_ID + 1)):
+            owner = self.paths.get(datagram[1 : 1 + size])
+            if owner is not None:
+                return owner
+        return None
 
     def refresh(self) -> None:
         """Take in what was added to the key logs since."""

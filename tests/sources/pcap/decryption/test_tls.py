@@ -139,7 +139,7 @@ def test_tls_in_tls_in_connect(tmp_path: Path) -> None:
     capture = wire.write(tmp_path)
     records = talks.opened(capture, tmp_path / "outer.log", tmp_path / "inner.log")
     assert talks.exchanged(records)[1:] == said
-    assert [r.method for r in records if isinstance(r, Http)][0] == "CONNECT"
+    assert next(r.method for r in records if isinstance(r, Http)) == "CONNECT"
     without = talks.opened(capture, tmp_path / "outer.log")
     assert [r.method for r in without if isinstance(r, Http)] == ["CONNECT"]
     assert [r.reason for r in without if isinstance(r, Gap)] == ["no_key"]

@@ -270,6 +270,19 @@ class Connection:
             self._run(side, events)
         return events
 
+    def skip(self, size: int, response: bool) -> bool:
+        """Count the next `size` bytes of one direction without reading them, if they lie inside of a body and
+        do not end it; the body will lack them. False where they have to be fed."""
+        side = self._down if response else self._up
+        inside = side.at is _At.CLOSE or (side.at in {_At.LENGTH, _At.CHUNK} and size < side.left)
+        if side.buffer or not inside:
+            return False
+        if side.at is not _At.CLOSE:
+            side.left -= size
+        side.size += size
+        side.offset += size
+        return True
+
     def gap(self, size: int, response: bool) -> list[Event]:
         """`size` bytes of one direction are missing here."""
         side = self._down if response else self._up

@@ -31,6 +31,8 @@ UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets
 _TURNS = 0x03  # SYN and FIN
+_ENDS = 0x07  # SYN, FIN and RST
+_BULK = 256  # bytes from which on a payload may be the middle of something large
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
@@ -259,6 +261,8 @@ class Analysis:
                     return
                 live.last = number
                 if not sent and not flags & _TURNS and not live.waits:
+                    continue
+                if carried == sent >= _BULK and not flags & _ENDS and live.skip(side, sequence, sent):
                     continue
                 teller.number = number
                 teller.time = None if time == NO_TIME else time / 1e9

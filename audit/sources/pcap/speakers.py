@@ -55,6 +55,10 @@ class Opening:
         self._speaker.feed(side, data)
         self.done = self._speaker.done
 
+    def skip(self, side: int, size: int) -> bool:
+        """Pass over the next bytes of a side, if only their number matters; False if they are needed."""
+        return isinstance(self._speaker, Http1) and self._speaker.skip(side, size)
+
     def gap(self, side: int, size: int) -> None:
         if self._speaker is None:
             self._decide(side, final=True)

@@ -38,6 +38,11 @@ class Http1:
         self._events(self._connection.feed(data, side != self._client))
         self.done = self._inner is not None and self._inner.done
 
+    def skip(self, side: int, size: int) -> bool:
+        """Pass over bytes in the middle of a response's body, if nobody wants it; False if they are needed."""
+        unwanted = side != self._client and self._inner is None and not self._teller.keeps_bodies
+        return unwanted and self._connection.skip(size, True)
+
     def gap(self, side: int, size: int) -> None:
         self._events(self._connection.gap(size, side != self._client))
         if self._inner is not None:

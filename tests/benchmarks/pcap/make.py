@@ -224,12 +224,13 @@ def long(out: Path, size: int, sources: list[Path]) -> None:
         written = file.write(HEADER)
         clock, turn = 0, 0
         offsets: list[dict[bytes, int]] = [{} for _ in longest]
+        firsts: list[dict[bytes, int]] = [{} for _ in longest]  # sequence numbers of the first bytes
         while written < size:
-            for flow, offset in zip(longest, offsets, strict=True):
+            for flow, offset, begins in zip(longest, offsets, firsts, strict=True):
                 sent: dict[bytes, int] = {}
                 for data in flow:
                     flags = data[33]
-                    if turn and flags & 0x07:
+                    if turn and flags & 0x02:
                         continue
                     me, you = data[12:16], data[16:20]
                     fresh = bytearray(data)
@@ -240,8 +241,8 @@ def long(out: Path, size: int, sources: list[Path]) -> None:
                         fresh[33] = flags & ~0x05
                     payload = len(data) - 20 - (data[32] >> 4) * 4
                     end = int.from_bytes(data[24:28], "big") + payload
-                    begin = int.from_bytes(flow[0][24:28], "big") if flow[0][12:16] == me else None
-                    sent[me] = max(sent.get(me, 0), payload if begin is None else (end - begin) % (1 << 32))
+                    begin = begins.setdefault(me, end - payload + (flags >> 1 & 1))
+                    sent[me] = max(sent.get(me, 0), (end - begin + (1 << 31)) % (1 << 32) - (1 << 31))
                     clock += 40
                     length = 14 + len(fresh)
                     head = struct.pack("<IIII", EPOCH + clock // 1_000_000, clock % 1_000_000, length, length)

@@ -230,15 +230,14 @@ def long(out: Path, size: int, sources: list[Path]) -> None:
                 sent: dict[bytes, int] = {}
                 for data in flow:
                     flags = data[33]
-                    if turn and flags & 0x02:
+                    if flags & 0x04 or (turn and flags & 0x02):
                         continue
                     me, you = data[12:16], data[16:20]
                     fresh = bytearray(data)
                     for place, who in ((24, me), (28, you)):
                         value = int.from_bytes(data[place : place + 4], "big") + offset.get(who, 0)
                         fresh[place : place + 4] = (value % (1 << 32)).to_bytes(4, "big")
-                    if flags & 0x07:
-                        fresh[33] = flags & ~0x05
+                    fresh[33] = flags & ~0x01
                     payload = len(data) - 20 - (data[32] >> 4) * 4
                     end = int.from_bytes(data[24:28], "big") + payload
                     begin = begins.setdefault(me, end - payload + (flags >> 1 & 1))

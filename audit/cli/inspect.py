@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from audit.assessment.clock import rfc3339, rfc3339_of
+from audit.cli.following import following
 from audit.cli.targets import keys_option, path_of
 from audit.records import AnyRecord, Flow
 from audit.sources import Wanted, read, read_as
@@ -30,25 +32,40 @@ _encode = msgspec.json.Encoder().encode
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )
-def inspect(capture: str, kinds: str | None, ids: tuple[str, ...], keys: tuple[Path, ...], jobs: int) -> None:
+@click.option("--device", multiple=True, metavar="ADDRESS", help="An IP address of the device. Repeatable.")
+@click.option("--follow", is_flag=True, help="Go on as the packet capture grows, until interrupted.")
+def inspect(
+    capture: str, kinds: str | None, ids: tuple[str, ...], keys: tuple[Path, ...], jobs: int,
+    device: tuple[str, ...], *, follow: bool,
+) -> None:  # fmt: skip
     """Prints every record the sources see in CAPTURE as JSON lines; - reads stdin.
 
     \b
     Example:
       privacy-audit inspect flows.mitm --kind http | jq -r .authority | sort | uniq -c
       privacy-audit inspect phone.pcapng --keys keys.log --kind http
+      tcpdump -w - | privacy-audit inspect - --follow --kind dns,tls
       privacy-audit inspect flows.mitm --id f16
     """
-    wanted = Wanted(_kinds(kinds), jobs=jobs, keys=keys)
+    wanted = Wanted(_kinds(kinds), device, jobs, keys)
     gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
+    if follow:
+        with following(capture) as more:
+            for line in _told(more.path, capture, wanted._replace(more=more), ids):
+                out.write(line)
+                out.flush()
+        return
     with path_of(capture) as path:
-        if ids:
-            records = read(path, Path(capture).name, wanted)
-            out.writelines(_whole(each) for each in records if getattr(each, "id", None) in ids)
-        else:
-            out.writelines(read_as(_Lines(), path, Path(capture).name, wanted))
+        out.writelines(_told(path, capture, wanted, ids))
     out.flush()
+
+
+def _told(path: Path, capture: str, wanted: Wanted, ids: tuple[str, ...]) -> Iterator[bytes]:
+    if ids:
+        records = read(path, Path(capture).name, wanted)
+        return (_whole(each) for each in records if getattr(each, "id", None) in ids)
+    return read_as(_Lines(), path, Path(capture).name, wanted)
 
 
 def _kinds(text: str | None) -> frozenset[str] | None:

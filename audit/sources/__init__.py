@@ -30,7 +30,8 @@ class Wanted(NamedTuple):
     """What the asker wants of a capture and knows of it: the kinds of records (None: all), the addresses
     of the device (of use in packet captures), and how many processes may work at it. `keys` are key
     logs that may open encrypted connections of packet captures; with `bodies`, those of responses are kept.
-    `phases` divide the counts of flows in packet captures."""
+    `phases` divide the counts of flows in packet captures. With `more`, a packet capture that grows is
+    followed: it is asked whenever there is nothing new, waits a moment, and says whether to go on."""
 
     kinds: frozenset[str] | None = None
     device: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     keys: tuple[Path, ...] = ()
     bodies: bool = False
     phases: tuple[Phase, ...] = ()
+    more: Callable[[], bool] | None = None
 
 
 class Format(NamedTuple):
@@ -79,6 +81,7 @@ def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape
         device=wanted.device,
         jobs=wanted.jobs,
         phases=wanted.phases,
+        more=wanted.more,
         keys=wanted.keys,
         bodies=wanted.bodies,
         shape=shape,
@@ -121,7 +124,10 @@ def read(path: Path, capture: str, wanted: Wanted = Wanted()) -> Iterator[AnyRec
 def read_as(shape: Shape[T], path: Path, capture: str, wanted: Wanted) -> Iterator[T]:
     """What `shape` makes of each record, in the same order."""
     with opened(path, capture) as source:
-        yield from _format(path, source).records(path, source, capture, wanted, shape)
+        known = _format(path, source)
+        if wanted.more is not None and (known.records is not _pcap or not source.plain):
+            raise BadCapture(path, "it cannot be followed", "only uncompressed packet captures can")
+        yield from known.records(path, source, capture, wanted, shape)
         if source.gap is not None and (wanted.kinds is None or "gap" in wanted.kinds):
             yield shape.record(source.gap)
 

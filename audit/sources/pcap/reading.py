@@ -42,17 +42,19 @@ def read(
     keys: Collection[Path] = (),
     bodies: bool = False,
     phases: Sequence[Phase] = (),
+    more: Callable[[], bool] | None = None,
     shape: Shape[Any] = AsRecords(),  # noqa: B008 - immutable
 ) -> Iterator[Any]:
     """What is made, by `shape`, of each record of the kinds wished; `device` are addresses of the audited device. The
     result depends neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys`
     are key logs; with `bodies`, those of responses are kept. The counts of flows are divided by `phases`.
+    With `more`, a file that grows is followed until that says no (see `window`).
 
     Raises:
         BadCapture: there is no packet in it, and damage; or a key log cannot be read.
     """
     wanted = frozenset(kinds)
-    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
+    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING and more is None else 1
     gaps: list[Gap] = []
     spans = [
         Span(phase.id, _nanoseconds(phase.start), None if phase.end is None else _nanoseconds(phase.end))
@@ -66,7 +68,7 @@ def read(
         named: list[Resolved] = []
         damages: list[Gap] = []
         number = 1
-        for item in items(source, chunk):
+        for item in items(source, chunk, more):
             if isinstance(item, Batch):
                 analysis.refresh()
                 yield _shaped(analysis.batch(item), wanted, shape)
@@ -109,9 +111,9 @@ def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list
     ]
 
 
-def items(source: Opened, chunk: int) -> Iterator[Item]:
+def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) -> Iterator[Item]:
     """What stands in the file, whichever of the two formats it is."""
-    view = window.Window(source.file, source.size, chunk)
+    view = window.Window(source.file, source.size, chunk, more)
     return rare.read(pcapng_file.read(view) if _modern(source) else pcap_file.read(view))
 
 

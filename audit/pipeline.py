@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from audit import __version__, adapters
+from audit.assessment.devices import devices
 from audit.assessment.exhibits import exhibited
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
@@ -133,6 +134,7 @@ def analyze(
         verdicts=verdicts(found, experiment, canaries, who, seen, _limited(scans)),
         limits=(*inference.limits(), *untold, *companions.limits(), *_limits(scans)),
         data_sources=_data_sources(),
+        devices=devices(scans, experiment),
     )
 
 

@@ -178,7 +178,15 @@ class Gap(Record, frozen=True, kw_only=True, tag="gap"):
     detail: str = ""
 
 
-AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap
+class DeviceName(Record, frozen=True, kw_only=True, tag="device"):
+    """What a device on the local network calls itself: `src` is its address, None where it has none yet.
+    `by` is the protocol it said so in."""
+
+    name: str
+    by: Literal["dhcp", "mdns", "llmnr", "nbns", "ssdp"]
+
+
+AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap | DeviceName
 
 # --- the experiment ------------------------------------------------------------------------------
 
@@ -394,6 +402,15 @@ class Finding(Struct, frozen=True, kw_only=True):
     exhibit: Exhibit | None = None
 
 
+class DeviceSeen(Struct, frozen=True, kw_only=True):
+    """An address on the local network and what its device called itself there, by protocol. `audited` says
+    whether it is that of the experiment's device; None where the experiment names no address."""
+
+    address: str | None
+    names: dict[str, tuple[str, ...]]
+    audited: bool | None
+
+
 class CaptureSummary(Struct, frozen=True, kw_only=True):
     """One analysed file. `records` counts what the source saw, by kind."""
 
@@ -527,3 +544,4 @@ class Audit(Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     limits: tuple[LimitHit, ...]
     data_sources: tuple[DataSource, ...]
+    devices: tuple[DeviceSeen, ...] = ()

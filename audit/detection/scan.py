@@ -29,6 +29,7 @@ from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (
     AnyRecord,
+    DeviceName,
     Dns,
     Exhibit,
     Experiment,
@@ -45,6 +46,7 @@ from audit.records import (
 
 # roles of fields that say something even where no value was looked for
 _MAX_IPS = 64
+_MAX_NAMES = 16  # of a device, by each protocol
 _NUMBERED = re.compile(r"\d|.{32}")
 _INDEX = re.compile(r"\[\d+\]")
 SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
@@ -152,6 +154,7 @@ class Scan:
     flows: dict[Sight, Seen] = field(default_factory=dict)
     exhibits: dict[Key, Exhibit] = field(default_factory=dict)
     apps: dict[tuple[str | None, str | None], set[str]] = field(default_factory=dict)
+    devices: dict[str | None, dict[str, set[str]]] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     limits: list[LimitHit] = field(default_factory=list)
     first: float | None = None
@@ -199,6 +202,10 @@ class Scanner:
                 self._flow(record)
             case Gap():
                 self.scan.gaps.append(record)
+            case DeviceName():
+                names = self.scan.devices.setdefault(record.src, {}).setdefault(record.by, set())
+                if len(names) < _MAX_NAMES:
+                    names.add(record.name)
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)

@@ -26,7 +26,7 @@ from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
 from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
-PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
+PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets

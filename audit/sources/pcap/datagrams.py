@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from audit.protocols import dns, dtls, gquic, quic, tls
+from audit.protocols import dhcp, dns, dtls, gquic, quic, ssdp, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap import payloads
 from audit.sources.pcap.decryption.quic import Quic
@@ -17,6 +17,7 @@ from audit.sources.pcap.telling import Teller
 
 _Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
 _CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
+_DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
 _MAX_HELLOS = 32  # per flow
 _MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
 
@@ -30,10 +31,11 @@ def _read(message: bytes, nbns: bool) -> dns.Message:
 class Datagrams:
     """One UDP flow."""
 
-    __slots__ = ("_dtls", "_hellos", "_opened", "_quic", "carrier", "last", "teller")
+    __slots__ = ("_dtls", "_hellos", "_opened", "_ports", "_quic", "carrier", "last", "teller")
 
     def __init__(self, teller: Teller, ports: tuple[int, int]) -> None:
         self.teller = teller
+        self._ports = frozenset(ports)
         self.carrier: _Carrier = next((_CARRIERS[port] for port in ports if port in _CARRIERS), "udp")
         if 53 in ports:
             self.carrier = "udp"
@@ -71,9 +73,22 @@ class Datagrams:
                 self._hello(side, data)
             else:
                 self.teller.message(side, data, "udp")
+                self._who(side, data)
         except Malformed:
             if kind == payloads.QUIC:
                 self._google(side, data)
+
+    def _who(self, side: int, data: bytes) -> None:
+        """What a device calls itself when it asks for an address, or announces what it offers."""
+        if self._ports & _DHCP_PORTS:
+            asked = dhcp.parse(data)
+            if not asked.response:
+                name = asked.host_name or asked.domain_name or asked.vendor_class
+                self.teller.calls_itself(side, name, "dhcp", asked.address)
+        elif _SSDP_PORT in self._ports:
+            said = ssdp.parse(data)
+            name = said.friendly_name or (said.user_agent if said.kind == "search" else said.server)
+            self.teller.calls_itself(side, name, "ssdp")
 
     def _dns_message(self, side: int, data: bytes) -> None:
         nbns = self.carrier == "nbns"

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from audit.protocols import dns, ja4, tls, websocket
 from audit.records import (
     AnyRecord,
+    DeviceName,
     Dns,
     Gap,
     GapReason,
@@ -202,8 +203,20 @@ class Teller:
                 if answer.type in (dns.A, dns.AAAA):
                     name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
                     self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
-                if carrier == "mdns":
-                    self.name("mdns", answer.name)
+                    if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
+                        self.calls_itself(side, answer.name, carrier)
+
+    def calls_itself(
+        self,
+        side: int,
+        name: str | None,
+        by: Literal["dhcp", "mdns", "llmnr", "nbns", "ssdp"],
+        address: str | None = None,
+    ) -> None:
+        """`side` said what it is called; `address` is the one it has or asks for, if not the sender's."""
+        if name and self.direction(side) == "up":
+            device = {**self._common, "src": address or self._common["src"]}
+            self._tell(DeviceName(**device, time=self.time, name=name.rstrip("."), by=by))
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
         """A ClientHello that `side` sent."""

@@ -420,6 +420,14 @@ class CaptureSummary(Struct, frozen=True, kw_only=True):
     records: dict[str, int]
 
 
+class Activity(Struct, frozen=True, kw_only=True):
+    """When transmissions left: `counts` are of spans of `width` seconds, each named by its start in seconds
+    since the epoch, in order of time."""
+
+    width: int
+    counts: tuple[tuple[int, int], ...]
+
+
 class RecipientSummary(Struct, frozen=True, kw_only=True):
     """One recipient and what went there. Counts are of transmissions that left the device, by mode;
     `bytes_up` counts what was sent (requests, messages), by mode. `apps` are those that a list made on the
@@ -433,6 +441,7 @@ class RecipientSummary(Struct, frozen=True, kw_only=True):
     last: str | None
     findings: tuple[str, ...]
     apps: tuple[str, ...] = ()
+    activity: Activity | None = None
 
 
 class RecordSizes(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from audit.detection.identifiers import Key
 from audit.detection.scan import Place, Scan, Seen, Sight, Traffic, recipient_key
 from audit.recipients import identify
 from audit.records import (
+    Activity,
     Coverage,
     CoverageEntry,
     Experiment,
@@ -64,17 +65,23 @@ def recipients(
     """Every recipient of all captures, by name, with what went there in each mode. Of captures of the same
     traffic, the one that saw most transmissions counts."""
     merged: dict[Key, Traffic] = defaultdict(Traffic)
+    active: dict[Key, list[Traffic]] = defaultdict(list)
     for group in groups:
         best: dict[tuple[Key, str | None], tuple[int, int]] = {}
+        most: dict[Key, Traffic] = {}
         for scan in group:
             for key, traffic in scan.recipients.items():
                 whole = merged[key]
+                if key not in most or traffic.seconds.total() > most[key].seconds.total():
+                    most[key] = traffic
                 whole.ips |= traffic.ips
                 whole.first = min(filter(None, (whole.first, traffic.first)), default=None)
                 whole.last = max(filter(None, (whole.last, traffic.last)), default=None)
                 for phase, count in traffic.transmissions.items():
                     here = (count, traffic.bytes[phase])
                     best[key, phase] = max(best.get((key, phase), here), here)
+        for key, traffic in most.items():
+            active[key].append(traffic)
         for (key, phase), (count, size) in best.items():
             merged[key].transmissions[phase] += count
             merged[key].bytes[phase] += size
@@ -86,13 +93,25 @@ def recipients(
     for finding in found:
         by_recipient[recipient_key(finding.recipient.host, finding.recipient.ip)].append(finding.id)
     return tuple(
-        _summary(key, merged[key], experiment, by_recipient.get(key, []), apps.get(key, set()))
+        _summary(
+            key,
+            merged[key],
+            experiment,
+            by_recipient.get(key, []),
+            apps.get(key, set()),
+            _activity(active[key]),
+        )
         for key in sorted(merged, key=lambda key: (key[0] or "~", key[1] or ""))
     )
 
 
 def _summary(
-    key: Key, traffic: Traffic, experiment: Experiment, found: list[str], apps: set[str]
+    key: Key,
+    traffic: Traffic,
+    experiment: Experiment,
+    found: list[str],
+    apps: set[str],
+    activity: Activity | None,
 ) -> RecipientSummary:
     modes = _modes(experiment)
     count: Counter[Mode] = Counter()
@@ -110,7 +129,18 @@ def _summary(
         last=rfc3339(traffic.last),
         findings=tuple(sorted(found)),
         apps=tuple(sorted(apps)),
+        activity=activity,
     )
+
+
+def _activity(parts: list[Traffic]) -> Activity | None:
+    """When something went there, in spans of the coarsest of the captures."""
+    width = max((part.width for part in parts), default=1)
+    counts: Counter[int] = Counter()
+    for part in parts:
+        for second, count in part.seconds.items():
+            counts[second // width * width] += count
+    return Activity(width=width, counts=tuple(sorted(counts.items()))) if counts else None
 
 
 def _modes(experiment: Experiment) -> dict[str | None, Mode]:

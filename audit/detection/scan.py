@@ -46,6 +46,7 @@ from audit.records import (
 
 # roles of fields that say something even where no value was looked for
 _MAX_IPS = 64
+_MAX_SPANS = 300
 _MAX_NAMES = 16  # of a device, by each protocol
 _NUMBERED = re.compile(r"\d|.{32}")
 _INDEX = re.compile(r"\[\d+\]")
@@ -98,13 +99,25 @@ class Signal(NamedTuple):
 @dataclass
 class Traffic:
     """What went to one recipient: its addresses, and per phase (None: outside all) how many transmissions
-    and bytes."""
+    and bytes; when (`seconds`, each span as long as `width`)."""
 
     ips: set[str] = field(default_factory=set)
     transmissions: Counter[str | None] = field(default_factory=Counter)
     bytes: Counter[str | None] = field(default_factory=Counter)
+    seconds: Counter[int] = field(default_factory=Counter)
+    width: int = 1
     first: float | None = None
     last: float | None = None
+
+    def note(self, time: float) -> None:
+        """Counts a transmission in its second, or in a longer span where there are too many seconds."""
+        self.seconds[int(time) // self.width * self.width] += 1
+        if len(self.seconds) > _MAX_SPANS:
+            self.width *= 10
+            spans: Counter[int] = Counter()
+            for second, count in self.seconds.items():
+                spans[second // self.width * self.width] += count
+            self.seconds = spans
 
 
 @dataclass
@@ -318,6 +331,7 @@ class Scanner:
         traffic.transmissions[phase] += 1
         traffic.bytes[phase] += _size(record)
         if record.time is not None:
+            traffic.note(record.time)
             traffic.first = min(record.time, traffic.first or record.time)
             traffic.last = max(record.time, traffic.last or record.time)
 

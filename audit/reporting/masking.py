@@ -73,6 +73,17 @@ class Masker:
         digest = hmac.new(self._key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return MARK + digest[:_DIGITS]
 
+    @property
+    def unmasked(self) -> bool:
+        """Whether everything is shown."""
+        return self._unmask
+
+    def coded(self, text: str, *, hit: bool = False) -> tuple[Piece, ...]:
+        """Data that is still in a coding, or no text at all: one mark for the whole of it."""
+        if self._unmask or not text:
+            return (Piece(text=text, hit=hit),) if text else ()
+        return (Piece(text=self.mark(text), hit=hit, masked=True),)
+
     def inferred(self, value: str) -> str:
         """An inferred search or visit as the report may show it: of a visit, a recipient's name stays."""
         host = host_of(value)

@@ -239,13 +239,17 @@ class _Direction:
 class Connection:
     """Both directions of one connection; feed them in the order the bytes were seen as far as known."""
 
-    def __init__(self, *, max_body: int = MAX_BODY) -> None:
+    def __init__(self, *, max_body: int = MAX_BODY, whole: bool = False) -> None:
+        """`whole` says that both directions are seen from their first byte on."""
+        self._whole = whole
         self._up = _Direction(False)
         self._down = _Direction(True)
         self._max_body = max_body
         self._waiting: deque[_Waiting] = deque()
         self._requests = 0
         self._unsure = False
+        self._orphaned = False  # whether the last response was nobody's
+        self._ahead = 0  # responses that were captured before their requests
         self._upgrade: _Waiting | None = None
         self._protocol = ""
         self.tunnel: str | None = None
@@ -309,10 +313,19 @@ class Connection:
                 self._emit(side, events, complete=False)
             elif side.at is _At.HEAD:
                 self._cut_head(side, events)
+            self._astray(side)
             self._seek(side, "lost")
             side.offset += len(side.buffer) + size
             side.buffer = b""
         return events
+
+    def _astray(self, side: _Direction) -> None:
+        """Whole messages may be missing: which response is whose is not known where several are awaited."""
+        if not side.response:
+            self._requests += self._ahead
+            self._ahead = 0
+        elif len(self._waiting) > 1:
+            self._waiting.clear()
 
     def finish(self, response: bool) -> list[Event]:
         """One direction ended: what was begun, and what could not be read."""
@@ -429,6 +442,12 @@ class Connection:
         side.head = head
         side.number = self._requests
         self._requests += 1
+        if self._ahead:
+            self._ahead -= 1
+            self._frame(side, head.headers, until_close=False)
+            if not side.left and side.at is _At.LENGTH:
+                self._emit(side, events, complete=True)
+            return
         if self._unsure:
             # its sender would not have gone on without the answers, which the capture lost
             self._waiting.clear()
@@ -450,11 +469,21 @@ class Connection:
     def _response(self, side: _Direction, head: _Head, events: list[Event]) -> None:
         if 100 <= head.status < 200 and head.status != 101:
             return
+        if self._orphaned and len(self._waiting) > 1:
+            # some of these requests have their responses among those that came before them
+            self._waiting.clear()
+            self._orphaned = False
         waiting = self._waiting.popleft() if self._waiting else None
-        if not self._waiting:
-            self._unsure = False
         side.head = head
         side.number = waiting.number if waiting else None
+        begun = self._whole or self._requests
+        if waiting is None and begun and not self._unsure and self._up.at is not _At.SEEK:
+            # nobody answers what was not asked: packets were captured out of order
+            side.number = self._requests + self._ahead
+            self._ahead += 1
+        self._orphaned = side.number is None
+        if not self._waiting:
+            self._unsure = False
         asked = self._upgrade is not None and waiting == self._upgrade
         accepted = head.status == 101 or (
             waiting is not None and waiting.method == "CONNECT" and head.status // 100 == 2

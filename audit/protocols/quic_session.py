@@ -166,8 +166,8 @@ class Session:
         events = self._again(last=True)
         for (stream, server), half in list(self._halves.items()):
             self._skip(half, stream, server, events)
-            if not half.ended:
-                events.append(Data(stream, server, b"", max(half.final - half.expected, 0), True))
+            if not half.ended and half.final > half.expected:
+                events.append(Data(stream, server, b"", half.final - half.expected, True))
         self._halves.clear()
         if self.opened is None and not self.refused:
             self.refused = (

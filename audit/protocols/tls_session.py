@@ -35,7 +35,7 @@ MAX_TRANSCRIPT = 64 << 10
 MAX_RESUMABLE = 4_096
 MAX_SLACK = 256
 """Records that may have been lost in a row and are reckoned with when the next one is tried."""
-FREE_BUDGET: Final = 1 << 20
+FREE_BUDGET: Final = 16 << 20
 """Bytes of failed attempts that every connection may cost; a quarter of what was opened comes on top."""
 _ATTEMPT = 2_048  # what a failed attempt costs besides its bytes
 _SEARCHED = 512  # connections of the key log that are tried where a hello was lost
@@ -115,7 +115,7 @@ class _Side:
         self.pieces: list[bytes] = []
         self.size = self.need = 0
         self.changed = False
-        self.waiting: list[tls.Record] = []  # protected records that nothing can open yet
+        self.waiting: list[tuple[int, bool, tls.Record]] = []  # protected records that nothing can open yet
         self.held = 0
         self.current: _Candidate | None = None
         self.next: list[_Candidate] = []  # keys that may come into use
@@ -147,6 +147,8 @@ class Session:
         self._transcript = b""
         self._budget = FREE_BUDGET
         self._kept = True
+        self._turn = 0
+        self._retried = False  # the server asked for another ClientHello
         self._assumed = 0  # the suite, where no ServerHello was recorded
         self.opened: Origin | None = None
         self.refused = ""
@@ -227,7 +229,7 @@ class Session:
         if begun := side.handshakes.finish():
             self._message(side, server, begun, events)
         if side.waiting:
-            self._drain(side, server, events, last=True)
+            self._wait_no_longer(events)
         return events
 
     # --- records -----------------------------------------------------------------------------------
@@ -249,8 +251,11 @@ class Session:
                 return
         kind = record.kind
         modern_ = self._server is not None and self._server.version == TLS13
+        if self._server is None and not self._retried and (side.waiting or kind == tls.CHANGE_CIPHER_SPEC):
+            # the ServerHello, which says what this is, is late or lost
+            self._hold(side, server, record, events)
+            return
         if kind == tls.CHANGE_CIPHER_SPEC and (modern_ or current is None):
-            # without a ServerHello it is TLS 1.3's, or nothing can be read anyway
             if self._server is not None and not modern_ and not side.changed:
                 self._change(side)
             return
@@ -274,13 +279,20 @@ class Session:
             self.unread += 1
             return
         if side.waiting or not self._ready(side):
-            side.waiting.append(record)
-            side.held += len(record.body)
-            if side.held <= MAX_HELD and not self._ready(side):
-                return
-            self._drain(side, server, events, last=side.held > MAX_HELD)
-            return
-        self._open(side, server, record, events)
+            self._hold(side, server, record, events)
+        else:
+            self._open(side, server, record, events)
+
+    def _hold(self, side: _Side, server: bool, record: tls.Record, events: list[Event]) -> None:
+        """Keep a record until there are keys for it."""
+        self._turn += 1
+        side.waiting.append((self._turn, server, record))
+        side.held += len(record.body)
+        if side.held > MAX_HELD or len(side.waiting) > MAX_SLACK:
+            self._wait_no_longer(events)
+        elif self._server is not None and self._ready(side):
+            for _, _, waiting in _taken(side):
+                self._open(side, server, waiting, events)
 
     def _ready(self, side: _Side) -> bool:
         """Whether there are keys to try. Secrets may come late: each time there are more, they are looked at."""
@@ -292,28 +304,28 @@ class Session:
                 side.next = [one for one in side.next if one.epoch > current.epoch]
         return bool(side.next) or side.current is not None
 
-    def _drain(self, side: _Side, server: bool, events: list[Event], *, last: bool) -> None:
-        """Open what waited, if there are keys now; with `last` it cannot wait any longer."""
-        if not self._ready(side):
-            if not last:
-                return
-            side.next = self._search(server)
-            if not side.next:
-                self.unread += len(side.waiting)
-                side.slack = min(side.slack + len(side.waiting), MAX_SLACK)
-                side.waiting, side.held = [], 0
-                if not self.refused and self.opened is None:
-                    self.refused = self._why()
-                return
-        waiting, side.waiting, side.held = side.waiting, [], 0
-        for record in waiting:
-            self._open(side, server, record, events)
+    def _wait_no_longer(self, events: list[Event]) -> None:
+        """Open what waits, of both sides in the order it came, with the keys there are or can be guessed."""
+        for side in self._sides:
+            if side.waiting and not self._ready(side):
+                side.next = self._search(side is self._sides[1])
+                if not side.next:
+                    lost = len(_taken(side))
+                    self.unread += lost
+                    side.slack = min(side.slack + lost, MAX_SLACK)
+                    if not self.refused and self.opened is None:
+                        self.refused = self._why()
+        for _, server, record in sorted(_taken(*self._sides)):
+            if record.kind != tls.CHANGE_CIPHER_SPEC:
+                self._open(self._sides[server], server, record, events)
 
     def _why(self) -> str:
         if self._server is not None and self._server.version != TLS13 and self._server.cipher not in SUITES:
             return f"cipher suite {self._server.cipher:#06x} is not known here"
         if not self._random:
             return "its beginning was not recorded"
+        if self._server is None and self._keys.knows(self._random):
+            return "its ServerHello was not recorded"
         return "no secret of this connection was given"
 
     def _open(self, side: _Side, server: bool, record: tls.Record, events: list[Event]) -> None:
@@ -334,7 +346,9 @@ class Session:
                 side.handshakes.gap()
                 events.append(Missing(server, lost))
             if candidate is not side.current:
-                side.next = [one for one in side.next if one.epoch > candidate.epoch]
+                side.next = [
+                    one for one in side.next if one.epoch > candidate.epoch and one.random == candidate.random
+                ]
                 self._settled(candidate)
             side.current = candidate
             side.number = number + 1
@@ -472,7 +486,10 @@ class Session:
     def _settled(self, candidate: _Candidate) -> None:
         """A secret proved right: what was unknown of the connection follows, and a session may be resumed
         with its master secret."""
-        self._random = self._random or candidate.random
+        if not self._random:
+            self._random = candidate.random
+            for side in self._sides:
+                side.known = -1
         if candidate.epoch == _BEFORE_13:
             self._masters = (Secret(candidate.secret, candidate.origin),)
             if self._server is not None:
@@ -535,11 +552,17 @@ class Session:
             self._premasters = ()
         ticket = tls.extension(body, _TICKET)
         self._ticket = ticket or b""
+        for side in self._sides:
+            side.known = -1
+        if self._server is not None and not any(side.changed or side.current for side in self._sides):
+            for _, server, record in sorted(_taken(*self._sides)):  # the answer was captured before
+                self._record(self._sides[server], server, record, events)
 
     def _server_hello(self, body: bytes, events: list[Event]) -> None:
         hello = tls.server_hello(body)
         events.append(hello)
         if hello.retry:
+            self._retried = True
             return
         if hello.version < TLS10 or hello.version > TLS13:
             self.refused = f"TLS version {hello.version:#06x} is not known here"
@@ -550,12 +573,18 @@ class Session:
             events.append(Alpn(hello.alpn))
         for side in self._sides:
             side.known = -1
-        if hello.version == TLS13:
-            for server in (False, True):
-                if self._sides[server].waiting:
-                    self._drain(self._sides[server], server, events, last=False)
-        elif hello.version <= TLS12 and self._client is not None and not tls.resumed(self._client, hello):
+        if hello.version <= TLS12 and self._client is not None and not tls.resumed(self._client, hello):
             self._masters = ()
+        for _, server, record in sorted(_taken(*self._sides)):
+            self._record(self._sides[server], server, record, events)
+
+
+def _taken(*sides: _Side) -> list[tuple[int, bool, tls.Record]]:
+    """What waits of these sides, which is no longer kept."""
+    waiting = [one for side in sides for one in side.waiting]
+    for side in sides:
+        side.waiting, side.held = [], 0
+    return waiting
 
 
 def _under(secret: Secret, suites: tuple[int, ...], epoch: int, random: bytes) -> Iterator[_Candidate]:

@@ -88,12 +88,16 @@ class Exchange:
             url = f"wss://{fields.get(':authority', '')}{fields.get(':path', '')}"
             self._socket = WebSocket(self._teller, self._side, url, _value(block, "sec-websocket-extensions"))
 
-    def tell(self) -> None:
-        """The stream ended, or will not be followed any further."""
+    def tell(self, *, given_up: bool = False) -> None:
+        """The stream ended, or will not be followed any further; `given_up` by one of the two ends."""
         if self._socket is not None:
             self._socket.finish()
-        else:
-            self._tell_request()
+            return
+        self._tell_request()
+        if not given_up and not self._ended[0]:
+            self._teller.gap("lost", None, "the end of a request was not recorded")
+        elif not given_up and self._status is not None and not self._ended[1]:
+            self._teller.gap("lost", None, "the end of a response was not recorded")
 
     def _tell_request(self) -> None:
         fields = _named(self._head)

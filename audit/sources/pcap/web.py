@@ -16,6 +16,7 @@ from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Answered, Asked, Teller
 
 MAX_WAITING = 256
+MAX_EARLY = 16
 MAX_BODY = 8 << 20
 
 
@@ -26,8 +27,10 @@ class Http1:
         self._teller = teller
         self._client = client
         self._begin = begin
-        self._connection = http1.Connection(max_body=MAX_BODY)
+        self._connection = http1.Connection(max_body=MAX_BODY, whole=teller.secured != "cleartext")
         self._waiting: dict[int, tuple[http1.Request, float | None]] = {}
+        self._early: dict[int, http1.Response] = {}  # captured before their requests
+        self._newest = -1
         self._last: tuple[http1.Request, http1.Response | None] | None = None
         self._inner: Speaker | None = None
         self._scheme = "http" if teller.secured == "cleartext" else "https"
@@ -60,10 +63,17 @@ class Http1:
         for event in events:
             if isinstance(event, http1.Request):
                 self._waiting[event.number] = event, self._teller.time
+                self._newest = event.number
+                if event.number in self._early:
+                    self._tell(event.number, self._early.pop(event.number))
                 if len(self._waiting) > MAX_WAITING:
                     self._tell(next(iter(self._waiting)), None)
             elif isinstance(event, http1.Response):
-                if event.number is not None:
+                if event.number is not None and event.number > self._newest:
+                    self._early[event.number] = event
+                    if len(self._early) > MAX_EARLY:
+                        del self._early[next(iter(self._early))]
+                elif event.number is not None:
                     for earlier in [number for number in self._waiting if number < event.number]:
                         self._tell(earlier, None)
                     self._tell(event.number, event)
@@ -88,6 +98,8 @@ class Http1:
         bare = not request.complete and not request.headers  # cut before the host was said
         if not bare:
             self._teller.http(self._client, asked(request, self._scheme), answered, time)
+        if response and not response.complete and self._scheme == "https":
+            self._teller.gap("lost", None, "the end of a response was not recorded")
         if bare or " " in request.target:
             line = f"{request.method} {request.target}" + f" HTTP/{request.version}" * bool(request.version)
             self._teller.message(self._client, line.encode("latin-1"), "tcp")
@@ -177,7 +189,7 @@ class Http2:
             elif isinstance(event, http2.Fields):
                 self._fields(event)
             elif isinstance(event, http2.Reset):
-                self._tell(event.stream)
+                self._tell(event.stream, given_up=True)
             elif isinstance(event, http2.Unread) and event.reason != "lost":
                 self._teller.gap(
                     "malformed", event.size or None, f"HTTP/2 that cannot be read: {event.reason}"
@@ -198,7 +210,7 @@ class Http2:
             if stream.over:
                 self._tell(event.stream)
 
-    def _tell(self, number: int) -> None:
+    def _tell(self, number: int, *, given_up: bool = False) -> None:
         stream = self._streams.pop(number, None)
         if stream is not None:
-            stream.tell()
+            stream.tell(given_up=given_up)

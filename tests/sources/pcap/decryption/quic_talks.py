@@ -141,7 +141,9 @@ class Http3:
                     told += [(up, made) for made in end.handle_event(event)]  # type: ignore[arg-type]
         return told
 
-    def ask(self, seed: int, count: int, largest: int = 20_000, between: Callable[[int], None] | None = None) -> None:
+    def ask(
+        self, seed: int, count: int, largest: int = 20_000, between: Callable[[int], None] | None = None
+    ) -> None:
         """Requests with random bodies, four at a time."""
         chance = random.Random(seed)
         for first in range(0, count, 4):
@@ -178,7 +180,9 @@ class Http3:
                 self._server.send_data(stream, answer, end_stream=True)
                 body = b"".join(bodies[stream])
                 self.seen.append(
-                    Exchanged(asked[b":method"].decode(), asked[b":path"].decode(), digest(body), digest(answer))
+                    Exchanged(
+                        asked[b":method"].decode(), asked[b":path"].decode(), digest(body), digest(answer)
+                    )
                 )
             self._told()
             if between is not None:

@@ -14,7 +14,11 @@ from . import talks
 from .quic_talks import V1, V2, Http3, Link
 from .wire import Wire
 
-SUITES = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256]
+SUITES = [
+    CipherSuite.AES_128_GCM_SHA256,
+    CipherSuite.AES_256_GCM_SHA384,
+    CipherSuite.CHACHA20_POLY1305_SHA256,
+]
 
 
 def check(link: Link, http: Http3, folder: Path) -> list[object]:
@@ -134,7 +138,10 @@ def test_dns_over_quic(tmp_path: Path) -> None:
     link.carry()
     records = talks.opened(link.wire.write(tmp_path), link.log())
     told = [(r.name, r.type, r.response, r.answers, r.carrier) for r in records if isinstance(r, Dns)]
-    assert told == [("house.example", "A", False, (), "doq"), ("house.example", "A", True, ("192.0.2.85",), "doq")]
+    assert told == [
+        ("house.example", "A", False, (), "doq"),
+        ("house.example", "A", True, ("192.0.2.85",), "doq"),
+    ]
 
 
 def test_datagrams_are_counted(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.cli.terminal import Refused
-from audit.experiment import capture_paths, key_paths, load
 from audit.records import Experiment
 from audit.reporting import findings as findings_file
 
@@ -44,6 +42,8 @@ def audited(
 ) -> tuple[Path | None, Experiment, list[Capture]]:
     """The experiment folder (if that is what was given), the experiment and its captures, each with the
     key logs the experiment names and those of `keys`."""
+    from audit.cli.terminal import Refused
+    from audit.experiment import capture_paths, key_paths, load
     from audit.pipeline import Capture
 
     if len(targets) == 1 and Path(targets[0]).is_dir():

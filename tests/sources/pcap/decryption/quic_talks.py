@@ -101,6 +101,14 @@ class Link:
             while (event := end.next_event()) is not None:
                 self.heard[up_].append(event)
 
+    def wait(self) -> None:
+        """Let time pass, so that what is due is done."""
+        self.now += 1.0
+        for end in (self.client, self.server):
+            due = end.get_timer()
+            if due is not None and due <= self.now:
+                end.handle_timer(self.now)
+
     def log(self, name: str = "keys.log") -> Path:
         """The secrets so far, added to a file."""
         path = self._folder / name
@@ -141,6 +149,15 @@ class Http3:
                     told += [(up, made) for made in end.handle_event(event)]  # type: ignore[arg-type]
         return told
 
+    def _until_all_is_asked(self, count: int) -> list[tuple[bool, H3Event]]:
+        told: list[tuple[bool, H3Event]] = []
+        for _ in range(20):
+            told += self._told()
+            if sum(up and getattr(event, "stream_ended", False) for up, event in told) == count:
+                return told
+            self.link.wait()
+        raise AssertionError("the server did not get all of the requests")
+
     def ask(
         self, seed: int, count: int, largest: int = 20_000, between: Callable[[int], None] | None = None
     ) -> None:
@@ -163,8 +180,7 @@ class Http3:
                 )  # fmt: skip
                 if sent:
                     self._client.send_data(stream, sent, end_stream=True)
-            told = self._told()
-            for up, event in told:
+            for up, event in self._until_all_is_asked(min(count - first, 4)):
                 if up and isinstance(event, HeadersReceived):
                     fields[event.stream_id] = dict(event.headers)
                     bodies.setdefault(event.stream_id, [])

@@ -11,7 +11,7 @@ from audit.protocols import tls_session
 from audit.records import AnyRecord, Flow, Gap, Http
 from audit.sources import Wanted, read
 
-from ..corpus import CORPUS, table  # noqa: TID252 - the neighbouring tests' own helpers
+from ..corpus import CORPUS, table
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared corpus is not there")
 CAPTURES = CORPUS / "captures"

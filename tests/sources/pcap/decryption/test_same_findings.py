@@ -14,7 +14,7 @@ from audit import pipeline
 from audit.experiment import capture_paths, key_paths, load
 from audit.records import Audit
 
-from ..corpus import CORPUS  # noqa: TID252 - the neighbouring tests' own helpers
+from ..corpus import CORPUS
 
 T = TypeVar("T")
 OURS = Path(__file__).resolve().parents[4] / "captures" / "chromium-156"

@@ -280,16 +280,17 @@ class LimitHit(Struct, frozen=True, kw_only=True):
 
 class Match(Struct, frozen=True, kw_only=True):
     """One needle found in one field. `offset` counts bytes in the field's data; `part` says which part
-    of an address stands there without its host; `written` how a digest is written there, where that was no
-    layer that unfolding took off."""
+    of an address stands there without its host, and `weak` is true where that part is too plain to count alone;
+    `written` how bytes are written there, where that was no layer that unfolding took off."""
 
     canary: str
     granularity: Granularity
     form: str
     offset: int
     length: int
-    part: Literal["", "path", "query"] = ""
-    written: Literal["", "base64", "base64url", "decimal"] = ""
+    part: Literal["", "path", "query", "both"] = ""
+    weak: bool = False
+    written: Literal["", "base64", "base64url", "decimal", "hex"] = ""
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ import ahocorasick_rs
 import mmh3
 import xxhash
 from Crypto.Hash import RIPEMD160, SHA512
+from msgspec import structs
 
 from audit.records import Canary, Granularity, Match
 
@@ -34,6 +35,7 @@ _OF_HEX = ("md5", "sha1", "sha256", "sha512")
 _SURE = 16  # bytes of a digest that no two values share by chance
 _SHORT = 8
 _MAX_DIGEST = 64
+_MAX_NAMING = 4096
 _DIGITS = 15  # a number of 8 bytes seldom has fewer
 _NAMES = ("hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint")
 _NAMED = re.compile(r"(?i)" + "|".join(_NAMES) + r"|sha[_-]?[0-9]|\bfp\b|_h\b|hid\b")
@@ -46,16 +48,28 @@ _MIN_RUN, _SHORT_RUN = 22, 11
 _LONG = b"A" * _MIN_RUN
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{22,}+")
 _SHORT_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{11}=?")
+_NAMED_INSIDE = re.compile(
+    rb"(?i)(?:" + "|".join(_NAMES).encode() + rb")[\w-]{0,16}[\"']?\s{0,2}[:=](?:[\s+]|=20|%20){0,2}[\"']?"
+    rb"([A-Za-z0-9+/_-]{11}(?:=|[0-9A-Fa-f]{5})?)(?![A-Za-z0-9+/_-])"
+)
 _NUMBER = re.compile(rb"-?[0-9]{15,20}")
 _ALNUM = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHOLE, _MIDDLE_8, _MIDDLE_16 = range(3)
 _Function = Callable[[bytes], bytes]
-_Written = Literal["", "base64", "base64url", "decimal"]
+_Written = Literal["", "base64", "base64url", "decimal", "hex"]
 
 
-def _hashlib(name: str, data: bytes) -> bytes:
-    return hashlib.new(name, data, usedforsecurity=False).digest()
+def _hashlib(name: str) -> _Function:
+    make = getattr(hashlib, name)
+    return lambda data: bytes(make(data, usedforsecurity=False).digest())
+
+
+def _of_openssl(name: str, otherwise: _Function) -> _Function:
+    """A function that not every build of Python's hashlib has; it is many times faster where it does."""
+    if name not in hashlib.algorithms_available:
+        return otherwise
+    return lambda data: hashlib.new(name, data, usedforsecurity=False).digest()
 
 
 def _murmur_words(data: bytes) -> bytes:
@@ -72,13 +86,17 @@ def _sha512_cut(bits: str, data: bytes) -> bytes:
     return SHA512.new(data, truncate=bits).digest()
 
 
+def _ripemd160(data: bytes) -> bytes:
+    return RIPEMD160.new(data).digest()
+
+
 FUNCTIONS: dict[str, _Function] = {
-    **{name.replace("sha3_", "sha3-"): partial(_hashlib, name) for name in _HASHLIB},
-    "sha512-224": partial(_sha512_cut, "224"),
-    "sha512-256": partial(_sha512_cut, "256"),
+    **{name.replace("sha3_", "sha3-"): _hashlib(name) for name in _HASHLIB},
+    "sha512-224": _of_openssl("sha512_224", partial(_sha512_cut, "224")),
+    "sha512-256": _of_openssl("sha512_256", partial(_sha512_cut, "256")),
     "blake2b-256": partial(_blake2b, 32),
     "blake2b-160": partial(_blake2b, 20),
-    "ripemd160": lambda data: RIPEMD160.new(data).digest(),
+    "ripemd160": _of_openssl("ripemd160", _ripemd160),
     "murmur3-128": mmh3.hash_bytes,
     "murmur3-128-words": _murmur_words,
     "murmur3-128-x86": lambda data: mmh3.hash_bytes(data, x64arch=False),
@@ -140,9 +158,12 @@ class Digests:
         if size < _MIN_RUN:
             found = self._short_text(data, size)
             return found if found and _NAMED.search(name) else []
+        found = []
+        if size <= _MAX_NAMING and (b'"' in data or b"=" in data):
+            found = self._named_inside(data)
         if data.islower() or data.isupper():
-            return []  # base64 of so many bytes has letters of both cases
-        return self._base64(data) if _LONG in data.translate(_IS_LETTER) else []
+            return found  # base64 of so many bytes has letters of both cases
+        return found + self._base64(data) if _LONG in data.translate(_IS_LETTER) else found
 
     def known(self, data: bytes) -> bool:
         """Whether the whole of `data` is a digest of more than 64 bits, as raw bytes."""
@@ -195,6 +216,20 @@ class Digests:
             digest = (number % (1 << 64)).to_bytes(8, "big")
             return self._at(digest, 0, size, "decimal") or self._at(digest[::-1], 0, size, "decimal")
         return []
+
+    def _named_inside(self, data: bytes) -> list[Match]:
+        """8 bytes behind the name of a hash, in text that was not taken apart into its fields."""
+        found: list[Match] = []
+        for match in _NAMED_INSIDE.finditer(data):
+            text, start = match[1], match.start(1)
+            if len(text) == 2 * _SHORT:
+                try:
+                    found += self._at(bytes.fromhex(text.decode()), start, len(text), "hex")
+                except ValueError:
+                    continue
+            else:
+                found += [structs.replace(hit, offset=start) for hit in self._short_text(text, len(text))]
+        return found
 
     def _base64(self, data: bytes) -> list[Match]:
         """The digests of 16 bytes and more that stand in text as base64, between other characters."""

@@ -223,6 +223,11 @@ def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
     """Joins an address told in pieces: where one field holds a canary's host and others its path or its
     query, those are told as parts of the whole address, and marked `joined`."""
     hosts = {s.match.canary for s in sightings if s.match.granularity in _WITH_HOST}
+    sightings = [
+        s
+        for s in sightings
+        if not s.match.weak or (s.match.canary in hosts and s.channel not in ("url.host", "url.path"))
+    ]
     parts: dict[str, set[str]] = defaultdict(set)
     for sighting in sightings:
         if sighting.match.part:
@@ -236,7 +241,8 @@ def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
 
 
 def _joined(sighting: Sighting, parts: set[str]) -> Sighting:
-    granularity: Granularity = "no_scheme" if {"path", "query"} <= parts else "no_query"
+    whole = "both" in parts or {"path", "query"} <= parts
+    granularity: Granularity = "no_scheme" if whole else "no_query"
     match = structs.replace(sighting.match, granularity=granularity)
     return replace(sighting, match=match, layers=(*sighting.layers, "joined"))
 

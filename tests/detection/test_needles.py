@@ -240,3 +240,12 @@ def test_a_page_with_a_short_hash_is_worth_opening() -> None:
     body = b'{"ts":1700000000,"words":["one","two","three","four"],"url_hash":"%s"}'
     body %= base64.b64encode(DIGEST[:8])
     assert NEEDLES.traced(body)
+
+
+def test_a_short_hash_counts_behind_its_name_in_text_that_is_no_document() -> None:
+    part = DIGEST[:8]
+    for text in (part.hex(), part.hex().upper(), WAYS["base64"](part), WAYS["base64url"](part)):
+        for around in ('s": 1, "url_hash": "{}", "n"', "x=1&urlHash={}&y", "md5: {}"):
+            data = around.format(text).encode() + b' and "more" of it'
+            assert [m.form for m in NEEDLES.find(data)] == ["sha256/64"], data
+        assert NEEDLES.find(f'a": 1, "url_share": "{text}", "n"'.encode()) == []

@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from audit.records import Gap, GapReason, Phase
+from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, window
@@ -133,8 +133,9 @@ def _given(item: Names) -> list[Resolved]:
 
 
 def _gap(capture: str, damage: Damage) -> Gap:
-    reason: GapReason = "truncated" if damage.reason == "truncated" else "malformed"
-    return Gap(capture=capture, reason=reason, offset=damage.offset, bytes=damage.bytes, detail=damage.detail)
+    return Gap(
+        capture=capture, reason=damage.reason, offset=damage.offset, bytes=damage.bytes, detail=damage.detail
+    )
 
 
 def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:

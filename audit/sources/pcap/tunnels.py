@@ -17,7 +17,7 @@ from audit.sources.pcap.batch import I64, U8, U16
 from audit.sources.pcap.link import IPV4, IPV6, ethernet, ethertype, mpls
 
 _PORTS = (1701, 2152, 3544, 4341, 4342, 4789, 4790, 6081, 6343, 6635, 8472)
-_SOURCE_PORTS = (1701, 2152, 3544)
+_SOURCE_PORTS = (1701, 2152, 3544, 4789, 4790, 6081)
 _PROTOCOLS = (4, 41, 47, 97, 103, 137, 143)
 _METADATA = 0x8909
 _ETHERNET, _ERSPAN2, _ERSPAN3, _PPP = 0x6558, 0x88BE, 0x22EB, 0x880B
@@ -108,9 +108,16 @@ def _vxlan(data: U8, at: int, end: int) -> _Found:
     if not flags & 0x08:
         return _NONE
     if flags & 0x04:  # the generic protocol extension names what follows
+        return _vxlan_gpe(data, at, end)
+    return _of_type(data, _ETHERNET, at + 8, end)
+
+
+def _vxlan_gpe(data: U8, at: int, end: int) -> _Found:
+    """With the generic protocol extension, which has a port of its own."""
+    if int(data[at]) & 0x08:
         following = {1: IPV4, 2: IPV6, 3: _ETHERNET, 4: 0x894F}.get(int(data[at + 3]), _ETHERNET)
         return _of_type(data, following, at + 8, end)
-    return _of_type(data, _ETHERNET, at + 8, end)
+    return _NONE
 
 
 def _geneve(data: U8, at: int, end: int) -> _Found:
@@ -201,7 +208,7 @@ _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
     4341: lambda data, at, end: _by_nibble(data, at + 8, end),
     4342: lambda data, at, end: _by_nibble(data, at + 4, end) if int(data[at]) >> 4 == 8 else _NONE,
     4789: _vxlan,
-    4790: _vxlan,
+    4790: _vxlan_gpe,
     6081: _geneve,
     6343: _sflow,
     6635: mpls,

@@ -111,3 +111,16 @@ def test_damage_anywhere_never_raises(tmp_path: Path, data: st.DataObject) -> No
     except BadCapture:
         return
     assert craft.read(tmp_path, cut, chunk=256) == large
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_section_of_another_version_is_not_guessed_at(tmp_path: Path, order: str) -> None:
+    other = craft.block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 2, 0, -1), order)
+    packets = craft.interface(1, b"", order) + craft.enhanced(craft.udp(b"readable", 1, 9), 10**15, 0, order)
+    found = craft.read(
+        tmp_path, craft.section(order) + packets + other + packets + craft.section(order) + packets
+    )
+    assert [(r.packets_up) for r in found if isinstance(r, Flow)] == [2]
+    (gap,) = (r for r in found if isinstance(r, Gap))
+    assert (gap.reason, gap.offset) == ("unsupported", len(craft.section(order) + packets))
+    assert "version 2.0" in gap.detail

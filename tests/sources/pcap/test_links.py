@@ -83,6 +83,9 @@ MACSEC = struct.pack(">H", 0x88E5)
         ("shorter than it says", FRAME + MACSEC + b"\0\x2f\0\0\0\1\x08\0" + INNER[:40], False),
         ("pseudowire", FRAME + b"\x88\x47\0\1\1\xff\0\0\0\0" + FRAME + b"\x08\0" + INNER, True),
         ("LISP control", udp(b"\x80\0\0\0" + INNER, 4342), True),
+        ("VXLAN with the generic protocol extension", udp(b"\x08\0\0\1\0\0\1\0" + INNER, 4790), True),
+        ("its answer", udp(b"\x08\0\0\1\0\0\1\0" + INNER, 40_000, 4790), True),
+        ("Geneve's answer", udp(b"\0\0\x65\x58\0\0\1\0" + FRAME + b"\x08\0" + INNER, 40_000, 6081), True),
         ("LISP map request", udp(b"\x10\0\0\0" + INNER, 4342), False),
         ("Cisco metadata in GRE", bytes(Ether() / IP(src="1.1.1.1", dst="2.2.2.2", proto=47) / Raw(
             b"\x20\0\x89\x09\0\0\0\1\x08\0\1\1\0\1\0\0" + INNER)), True),

@@ -34,9 +34,10 @@ from typing import Any
 
 from mitmproxy import ctx, dns, exceptions, http, tcp, udp
 from mitmproxy.addonmanager import Loader
-from mitmproxy.io import tnetstring
 from mitmproxy.net import tls
 from mitmproxy.utils import human
+
+from audit.recording.flowbytes import FlowBytes, encode
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Recorder:
         self.file: FlowFile | None = None
         self.conversations: dict[str, Conversation] = {}  # by flow id
         self.large = 0
+        self.bytes = FlowBytes()
 
     def load(self, loader: Loader) -> None:
         """Declares the options."""
@@ -212,7 +214,7 @@ class Recorder:
         if self.file is None:
             return
         try:
-            self.file.append(tnetstring.dumps(state))
+            self.file.append(encode(state))
         except OSError as error:
             self.stop(f"cannot write {self.file.path}: {error.strerror}")
 
@@ -233,7 +235,7 @@ class Recorder:
         everything = place.messages
         place.messages = everything[written.first :]
         try:
-            state: dict[str, Any] = flow.get_state()
+            state = self.bytes.state(flow)
         finally:
             place.messages = everything
         if written.part:
@@ -257,11 +259,11 @@ class Recorder:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """A streamed request leaves before its body is complete."""
         if flow.request.stream:
-            self.write(flow.get_state())
+            self.write(self.bytes.state(flow))
 
     def request(self, flow: http.HTTPFlow) -> None:
         """The request is complete, and nothing of it has gone upstream."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """A large download, or one of no known end, is not held in memory."""
@@ -271,15 +273,15 @@ class Recorder:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The flow ended, or becomes a WebSocket."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def http_connect_error(self, flow: http.HTTPFlow) -> None:
         """The device named a host that could not be reached: no other flow will tell of it."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def error(self, flow: http.HTTPFlow) -> None:
         """The flow broke off."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """A message in either direction."""
@@ -293,7 +295,7 @@ class Recorder:
 
     def tcp_start(self, flow: tcp.TCPFlow) -> None:
         """A connection of no known protocol."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """A chunk in either direction."""
@@ -309,7 +311,7 @@ class Recorder:
 
     def udp_start(self, flow: udp.UDPFlow) -> None:
         """The first datagram of a conversation is on its way."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def udp_message(self, flow: udp.UDPFlow) -> None:
         """A datagram in either direction."""
@@ -337,11 +339,10 @@ class Recorder:
         """No answer."""
         self.write(self.dns_state(flow))
 
-    @staticmethod
-    def dns_state(flow: dns.DNSFlow) -> dict[str, Any]:
+    def dns_state(self, flow: dns.DNSFlow) -> dict[str, Any]:
         """The flow's state under an id of this very query."""
         query = uuid.uuid5(uuid.UUID(flow.id), repr(flow.request.timestamp))
-        return {**flow.get_state(), "id": str(query)}
+        return {**self.bytes.state(flow), "id": str(query)}
 
 
 addons = [Recorder()]

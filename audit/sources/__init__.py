@@ -99,6 +99,7 @@ FORMATS = (
     Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
     Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), _pcap),
     Format("pcap", _PCAP, _pcap),
+    Format("snoop", re.compile(rb"snoop\0\0\0"), _pcap),
 )
 
 

@@ -120,10 +120,12 @@ def _packet_seeds() -> tuple[bytes, ...]:
 
 
 _FILES = (BadCapture,)
+_SNOOP = b"snoop\0\0\0" + struct.pack(">8I", 2, 4, 44, 44, 68, 0, 1, 1) + craft.udp(b"xy", 1, 53)
 
 TARGETS = {
     "pcap": Target(capture, _pcap_seeds(), _FILES),
     "pcapng": Target(capture, _pcapng_seeds(), _FILES),
+    "snoop": Target(capture, (_SNOOP,), _FILES),
     "packets": Target(packets, _packet_seeds(), ()),
     "rare-packets": Target(
         rare_packets, (bytes((RARE_TYPES.index(230), 0, len(craft.MESH))) + craft.MESH,), ()

@@ -17,7 +17,7 @@ from typing import Any
 from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, window
+from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.decryption.ring import KeyRing
@@ -112,8 +112,10 @@ def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list
 
 
 def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) -> Iterator[Item]:
-    """What stands in the file, whichever of the two formats it is."""
+    """What stands in the file, whichever of the formats of packets it is."""
     view = window.Window(source.file, source.size, chunk, more)
+    if os.pread(source.file.fileno(), 8, 0) == snoop_file.MAGIC:
+        return rare.read(snoop_file.read(view))
     return rare.read(pcapng_file.read(view) if _modern(source) else pcap_file.read(view))
 
 

@@ -39,7 +39,7 @@ def captures() -> list[str]:
     return [
         row["path"]
         for row in table(CORPUS / "inventory.tsv")
-        if row["kind"] == "capture" and row["format"] in ("pcap", "pcapng")
+        if row["kind"] == "capture" and row["format"] in ("pcap", "pcapng", "snoop")
     ]
 
 

@@ -8,23 +8,27 @@ a batch ends, nor on how many shares there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses, payloads
-from audit.sources.pcap.association import Association
 from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
-from audit.sources.pcap.conversation import Conversation
-from audit.sources.pcap.datagrams import Datagrams
-from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
+from audit.sources.pcap.ledger import Ledger, Resolved, Told
 from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
 from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
-from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
+
+if TYPE_CHECKING:  # what reads payloads is imported when there is one to read
+    from audit.sources.pcap.association import Association
+    from audit.sources.pcap.conversation import Conversation
+    from audit.sources.pcap.datagrams import Datagrams
+    from audit.sources.pcap.decryption.ring import KeyRing
+    from audit.sources.pcap.telling import Teller
+
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
@@ -152,6 +156,8 @@ class Analysis:
 
     def _tellers(self, rows: I64) -> dict[int, Teller]:
         """A teller for each of these flows."""
+        from audit.sources.pcap.telling import Teller
+
         table = self.table
         columns = (
             table.first_number,
@@ -286,6 +292,8 @@ class Analysis:
         self, packets: Packets, grouped: Grouped, row: int, at: int, teller: Teller, *, fresh: bool
     ) -> Conversation:
         """A new conversation that begins with the packet at this place of the order."""
+        from audit.sources.pcap.conversation import Conversation
+
         table = self.table
         packet, side = grouped.order[at], 0 if grouped.ab[at] else 1
         expected = [UNKNOWN, UNKNOWN]
@@ -323,6 +331,9 @@ class Analysis:
             turn = np.argsort(packets.number[order[places]], kind="stable")
             places, kinds, owners = places[turn], kinds[turn], owners[turn]
         which = order[places]
+        from audit.sources.pcap.association import Association
+        from audit.sources.pcap.datagrams import Datagrams
+
         touched = dict(zip(owners.tolist(), kinds.tolist(), strict=True))
         fresh = np.array([row for row in touched if row not in self._datagrams], dtype=np.int64)
         for row, teller in self._tellers(fresh).items():
@@ -348,6 +359,8 @@ class Analysis:
     def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
         """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,
         and those that may belong to one whose device has moved."""
+        from audit.sources.pcap.datagrams import Datagrams
+
         opened = [
             row for row, live in self._datagrams.items() if isinstance(live, Datagrams) and live.wants_all
         ]

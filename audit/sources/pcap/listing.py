@@ -14,8 +14,8 @@ from audit.sources.pcap import addresses
 from audit.sources.pcap.analysis import Analysis, Known
 from audit.sources.pcap.batch import I64
 from audit.sources.pcap.flows import SIDES
+from audit.sources.pcap.ledger import Resolved
 from audit.sources.pcap.packets import SCTP, TCP, UDP
-from audit.sources.pcap.telling import Resolved
 from audit.sources.shape import Columns
 
 _STEP = 65_536  # packets whose flows are listed together

@@ -20,9 +20,8 @@ from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
-from audit.sources.pcap.decryption.ring import KeyRing
+from audit.sources.pcap.ledger import Resolved, Told
 from audit.sources.pcap.phased import Span
-from audit.sources.pcap.telling import Resolved, Told
 from audit.sources.shape import AsRecords, Shape
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
@@ -61,7 +60,11 @@ def read(
         for phase in phases
         if phase.start is not None
     ]
-    ring = KeyRing(keys) if keys or _modern(source) else None
+    ring = None
+    if keys or _modern(source):
+        from audit.sources.pcap.decryption.ring import KeyRing
+
+        ring = KeyRing(keys)
 
     def steps(share: int, exchange: Callable[[list[Resolved]], list[Resolved]]) -> Iterator[list[Told]]:
         analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)

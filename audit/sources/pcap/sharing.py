@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from audit.records import AnyRecord
-from audit.sources.pcap.telling import Resolved, Told
+from audit.sources.pcap.ledger import Resolved, Told
 
 Steps = Callable[[int, Callable[[list[Resolved]], list[Resolved]]], Iterator[list[Told]]]
 """The work of a share (by its number): what it tells in each step. In between it may ask, with what it knows

@@ -25,6 +25,7 @@ from audit.records import (
     WebSocketMessage,
 )
 from audit.sources.pcap.decryption.ring import KeyRing
+from audit.sources.pcap.ledger import Ledger, Resolved
 
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
@@ -62,33 +63,6 @@ class Answered(NamedTuple):
     headers: Headers
     size: int
     body: bytes | None = None
-
-
-Told = tuple[int, int, int, Any]
-"""A record, or what was made of it, and before it where it stands: the packet that completed it, its flow's
-first packet, its ordinal. No two stand at the same place."""
-
-
-class Resolved(NamedTuple):
-    """A DNS answer: at packet `number`, `address` was said to be `name`'s."""
-
-    number: int
-    address: str
-    name: str
-
-
-class Ledger:
-    """Everything the tellers of one reading have told."""
-
-    def __init__(
-        self, capture: str, kinds: frozenset[str], ring: KeyRing | None = None, *, bodies: bool = False
-    ) -> None:
-        self.capture = capture
-        self.kinds = kinds
-        self.ring = ring
-        self.bodies = bodies
-        self.told: list[Told] = []
-        self.resolved: list[Resolved] = []
 
 
 class Teller:

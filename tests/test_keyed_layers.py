@@ -151,6 +151,24 @@ def test_a_key_that_the_user_gives_opens_what_stayed_opaque_without(
         assert closed.entropy > 5
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_short_hash_counts_where_an_adapter_knows_it_for_one(
+    tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "id": "made-up", "name": "Made up", "organisation": "Made up", "kind": "telemetry", "source": "this test",
+        "match": [{"hosts": ["sdk.example" if known else "other.example"]}],
+        "fields": [{"channels": ["body"], "paths": ["$.k"], "role": "hash", "reasoning": "made up"}],
+    }  # fmt: skip
+    rows, _ = parse("made-up.json", json.dumps({"adapter": [row]}).encode())
+    for module in ("detection.scan", "detection.identifiers", "assessment.findings"):
+        monkeypatch.setattr(f"audit.{module}.load", lambda: Adapters(rows))
+    short = hashlib.sha256(URL.encode()).hexdigest()[:16]
+    body = json.dumps({"k": short, "words": "so that there is more than a hash in it"}).encode()
+    found = audit_of(har(tmp_path, "https://sdk.example/v1", body, "application/json")).findings
+    assert [(f.leak_type, f.occurrences[0].form) for f in found] == ([("B5", "sha256/64")] if known else [])
+
+
 def test_a_line_that_cannot_be_read_is_bad_usage() -> None:
     for command in (["decode"], ["search", "--value", "abc"], ["analyze"]):
         result = CliRunner().invoke(cli, [*command, "--decoder", "des:key=hex:00", "x"])

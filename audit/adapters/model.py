@@ -24,7 +24,7 @@ Kind = Literal[
 Role = Literal[
     "visited_url", "referrer", "title", "search_term", "typed_text", "host", "identifier", "account", "ad_id",
     "install_id", "session_id", "hardware_id", "event_time", "private_flag", "event_name", "usage", "dwell",
-    "click", "hash_prefix", "opaque",
+    "click", "hash", "hash_prefix", "opaque",
 ]  # fmt: skip
 Unit = Literal["s", "ms", "us"]
 Fingerprint = Literal[

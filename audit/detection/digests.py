@@ -52,6 +52,7 @@ _NAMED_INSIDE = re.compile(
     rb"(?i)(?:" + "|".join(_NAMES).encode() + rb")[\w-]{0,16}[\"']?\s{0,2}[:=](?:[\s+]|=20|%20){0,2}[\"']?"
     rb"([A-Za-z0-9+/_-]{11}(?:=|[0-9A-Fa-f]{5})?)(?![A-Za-z0-9+/_-])"
 )
+_HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _NUMBER = re.compile(rb"-?[0-9]{15,20}")
 _ALNUM = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -208,10 +209,12 @@ class Digests:
         return name, b""
 
     def _short_text(self, data: bytes, size: int) -> list[Match]:
-        """8 bytes as base64 or as a number, which is the whole of `data`."""
+        """8 bytes as base64, in hex or as a number, which is the whole of `data`."""
         if _SHORT_RUN <= size <= _SHORT_RUN + 1 and _SHORT_TEXT.fullmatch(data):
             digest = binascii.a2b_base64(data[:_SHORT_RUN].translate(_TO_STANDARD) + b"=")
             return self._at(digest, 0, size, "base64")
+        if size == 2 * _SHORT and _HEX.fullmatch(data):
+            return self._at(bytes.fromhex(data.decode()), 0, size, "hex")
         if size >= _DIGITS and _NUMBER.fullmatch(data) and -(1 << 63) <= (number := int(data)) < 1 << 64:
             digest = (number % (1 << 64)).to_bytes(8, "big")
             return self._at(digest, 0, size, "decimal") or self._at(digest[::-1], 0, size, "decimal")
@@ -219,17 +222,11 @@ class Digests:
 
     def _named_inside(self, data: bytes) -> list[Match]:
         """8 bytes behind the name of a hash, in text that was not taken apart into its fields."""
-        found: list[Match] = []
-        for match in _NAMED_INSIDE.finditer(data):
-            text, start = match[1], match.start(1)
-            if len(text) == 2 * _SHORT:
-                try:
-                    found += self._at(bytes.fromhex(text.decode()), start, len(text), "hex")
-                except ValueError:
-                    continue
-            else:
-                found += [structs.replace(hit, offset=start) for hit in self._short_text(text, len(text))]
-        return found
+        return [
+            structs.replace(hit, offset=match.start(1))
+            for match in _NAMED_INSIDE.finditer(data)
+            for hit in self._short_text(match[1], len(match[1]))
+        ]
 
     def _base64(self, data: bytes) -> list[Match]:
         """The digests of 16 bytes and more that stand in text as base64, between other characters."""

@@ -18,11 +18,14 @@ from audit.recipients.suffixes import registrable_domain
 from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
 
 _SYSTEM_AGENT = re.compile(
-    rb"(?i)^(?:dalvik|android|googleapis|cfnetwork|darwin|microsoft-delivery|windows-update)"
+    rb"(?i)^(?:android(?:downloadmanager|-gcm|/| )|googleauth|com\.google\.android\.gms|com\.apple\.|googleapis|"
+    rb"microsoft-delivery|microsoft-cryptoapi|microsoft ncsi|windows-update|networkingextension|trustd|ocspd)"
 )
+# what any app and the system alike send unless told otherwise (java.net.HttpURLConnection on Android)
+_SHARED_AGENT = re.compile(rb"(?i)^dalvik/")
 _PACKAGE = re.compile(rb"[A-Za-z][\w]*(?:\.[\w]+)+")
 _LIBRARY_AGENT = re.compile(
-    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b"
+    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b|\bcfnetwork/"
 )
 
 
@@ -39,6 +42,7 @@ _RESOURCES = frozenset((
     "beacon", "css", "eventsource", "fetch", "font", "image", "img", "manifest", "media", "parser", "ping", "script",
     "stylesheet", "subdocument", "texttrack", "websocket", "xhr",
 ))  # fmt: skip
+_OWN_RESOLVER = ("doh", "dot", "doq")
 _SHORTLY = 5.0
 
 
@@ -111,8 +115,12 @@ def sender(record: AnyRecord) -> Sender:
             return _http(record)
         case WebSocketMessage():
             return Sender("unknown", "a WebSocket message declares no sender")
-        case Dns() | Tls():
-            return Sender("system", "name resolution and connection set-up")
+        case Dns() if record.carrier in _OWN_RESOLVER:
+            return Sender("unknown", "an encrypted name look-up, of the system or of an app of its own")
+        case Dns():
+            return Sender("system", "name resolution")
+        case Tls():
+            return Sender("unknown", "a TLS handshake declares no sender")
     return Sender("unknown", "")
 
 
@@ -148,8 +156,10 @@ def _http(request: Http) -> Sender:
     agent = headers.get(b"user-agent", b"")
     if _SYSTEM_AGENT.match(agent):
         return Sender("system", "the User-Agent of a system service")
-    if _LIBRARY_AGENT.match(agent):
+    if _LIBRARY_AGENT.search(agent):
         return Sender("browser", "the User-Agent of an app's own HTTP library")
+    if _SHARED_AGENT.match(agent):
+        return Sender("unknown", "the User-Agent that Android gives to any app and to the system")
     return Sender("unknown", "it declares no sender")
 
 
@@ -196,7 +206,10 @@ class Connections:
         if mine and browser:
             if mine in browser:
                 return Sender("browser", "the TLS fingerprint (JA4) of the browser")
-            return Sender("system", "another TLS fingerprint (JA4) than the browser's")
+            return Sender(
+                "unknown",
+                "another TLS fingerprint (JA4) than the browser's: the system, or a library in an app",
+            )
         return None
 
     def _by_time(self, time: float | None, agent: bytes) -> Sender | None:

@@ -24,7 +24,7 @@ from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
 from audit.detection.roles import MAX_FIELDS, Told, event_time, roles
-from audit.detection.search import Result, Searcher, Sighting, Typed
+from audit.detection.search import Result, Searcher, Sighting, Typed, excerpt
 from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (
@@ -195,6 +195,7 @@ class Scanner:
         self.scan = Scan(capture)
         self._decoders = tuple(map(parse, decoders))
         self._experiment = experiment
+        self._needles = needles
         self._searcher = Searcher(needles)
         self._engines = search_engines()
         self._adapters = load()
@@ -249,6 +250,7 @@ class Scanner:
         told = roles(parts, trees, adapters) if adapters else []
         if len(told) >= MAX_FIELDS:
             self._limited(record, LimitHit(bound="fields", detail=f"more than {MAX_FIELDS} known fields"))
+        result = replace(result, sightings=(*result.sightings, *self._known_hashes(told, result)))
         self._stayed_closed(record, result.closed, told)
         self._limited(record, *result.limits)
         signals = [row for row in told if row.role in SIGNALS]
@@ -304,6 +306,17 @@ class Scanner:
                 trees[channel] = self._searcher.open([part], (), self._decoders)[0]
             if part:
                 self._exhibits.keep(record, part, trees[channel], place)
+
+    def _known_hashes(self, told: list[Told], result: Result) -> list[Sighting]:
+        """Hashes too short to count but for an adapter that says that they are hashes."""
+        seen = {(s.channel, s.path, s.match.canary) for s in result.sightings}
+        return [
+            Sighting(match, row.channel, row.path, row.layers, excerpt(row.value, match))
+            for row in told
+            if row.role == "hash"
+            for match in self._needles.find(row.value, "hash")
+            if (row.channel, row.path, match.canary) not in seen
+        ]
 
     def _limited(self, record: Transmission, *limits: LimitHit) -> None:
         self.scan.limits += [

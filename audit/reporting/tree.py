@@ -32,7 +32,7 @@ _ROLES = {
     "session_id": "an identifier of this session", "hardware_id": "an identifier of this device",
     "event_time": "when it happened", "private_flag": "tells private mode", "event_name": "what happened",
     "usage": "what was used", "dwell": "how long", "click": "what was clicked",
-    "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
+    "hash": "a hash", "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
 }  # fmt: skip
 _PRIVATE = (b"privacy", b"private", b"incognito", b"inprivate")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from audit.detection.origin import Connections, is_navigation, results_page, sender
-from audit.records import Http, Tls
+from audit.records import Dns, Http, Tls
 
 
 def request(flow: str = "c1", **headers: str) -> Http:
@@ -34,7 +34,10 @@ def request(flow: str = "c1", **headers: str) -> Http:
         ({"Referer": "android-app://com.example.reader"}, "browser"),
         ({"sec_fetch_site": "none", "X_Requested_With": "com.mi.globalbrowser"}, "browser"),
         ({"sec_fetch_site": "cross-site", "User_Agent": "okhttp/3.12.1"}, "page"),
-        ({"User_Agent": "Dalvik/2.1.0 (Linux; U; Android 10)"}, "system"),
+        ({"User_Agent": "Dalvik/2.1.0 (Linux; U; Android 10)"}, "unknown"),
+        ({"User_Agent": "AndroidDownloadManager/10"}, "system"),
+        ({"User_Agent": "com.apple.geod/1 CFNetwork/1490.0.4 Darwin/23.2.0"}, "system"),
+        ({"User_Agent": "MobileSafari/8617 CFNetwork/1490.0.4 Darwin/23.2.0"}, "browser"),
         ({"User_Agent": "okhttp/3.12.1"}, "browser"),
         ({"User_Agent": "Mozilla/5.0"}, "unknown"),
         ({}, "unknown"),
@@ -63,7 +66,7 @@ def test_the_connection_tells_where_the_request_does_not() -> None:
     origins = {
         flow: told.origin if (told := seen.sender(flow)) else None for flow in ("c1", "c2", "c3", "c4")
     }
-    assert origins == {"c1": "browser", "c2": "browser", "c3": "system", "c4": None}
+    assert origins == {"c1": "browser", "c2": "browser", "c3": "unknown", "c4": None}
 
 
 @pytest.mark.parametrize(
@@ -115,3 +118,25 @@ def test_a_search_is_read_from_an_address_and_from_a_form() -> None:
     assert [found.term if (found := results_page(r)) else None for r in (asked, posted, other)] == [
         "quiet harbour", "quiet harbour", None,
     ]  # fmt: skip
+
+
+def test_name_look_ups_are_the_systems_unless_they_are_encrypted() -> None:
+    def asked(carrier: str) -> str:
+        return sender(
+            Dns(capture="a", id="1", name="a.example", type="A", response=False, carrier=carrier)  # type: ignore[arg-type]
+        ).origin
+
+    assert [asked(carrier) for carrier in ("udp", "tcp", "mdns", "doh", "dot")] == [
+        "system", "system", "system", "unknown", "unknown",
+    ]  # fmt: skip
+
+
+def test_a_handshake_is_told_by_who_uses_its_connection() -> None:
+    hello = Tls(capture="a", id="t1", flow="c1", sni="a.example")
+    assert sender(hello).origin == "unknown"
+    seen = Connections()
+    seen.add(hello)
+    seen.add(request("c1", sec_fetch_dest="image", sec_fetch_site="cross-site"))
+    told = seen.sender("c1")
+    assert told is not None
+    assert told.origin == "browser"

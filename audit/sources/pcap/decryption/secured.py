@@ -46,10 +46,12 @@ class Secured:
         except Malformed:
             self._deaf[side] = True
             return
+        session = self._session
         if events:
             self._events(events)
-        session = self._session
-        hopeless = session.refused or (session.sealed and not self._ring.keys.count)
+        elif not session.refused and self._ring.keys.count:
+            return  # nearly always
+        hopeless = session.refused or (not self._ring.keys.count and session.sealed)
         if hopeless or (self._inner is not None and self._inner.done):
             self._end()
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import get_args
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from audit.adapters import AdapterError, load
 from audit.adapters.fingerprints import java_hash, sensors_form
 from audit.adapters.loader import parse
+from audit.adapters.model import Role
 from audit.records import Headers, Http, WebSocketMessage
 
 # Request forms A of facts gathered for this project: made up, with their checksums.
@@ -230,3 +234,16 @@ def test_what_is_not_enabled_is_checked_and_not_used() -> None:
     row["decode"] = [{"specs": ["rc4:key="], "reasoning": "r"}]
     with pytest.raises(AdapterError, match="expected a value"):
         parse("bad.json", json.dumps({"adapter": [row]}).encode())
+
+
+def test_the_page_about_adapters_shows_one_that_loads_and_every_role() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "adapters.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    ((adapter,), _) = parse("page.toml", block.encode())
+    assert adapter.example[0].recognised
+    assert not adapter.example[1].recognised
+    table = page.partition("| role |")[2]
+    assert {role for role in get_args(Role) if f"`{role}`" not in table} == set()
+    assert {
+        part for part in ("match", "fields", "decode", "known", "example") if f"| `{part}`" not in page
+    } == set()

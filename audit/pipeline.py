@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -125,6 +126,7 @@ def analyze(
             seconds=round(time.perf_counter() - clock, 3),
             python=platform.python_version(),
             platform=platform.platform(),
+            salt=secrets.token_hex(16),
         ),
         experiment=experiment,
         captures=tuple(result.summary for result in scanned),

@@ -527,12 +527,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """The only part of `findings.json` that may differ between two runs on the same input."""
+    """The only part of `findings.json` that may differ between two runs on the same input. `salt` is made
+    by chance: without it nobody computes the mark of a masked value."""
 
     started: str
     seconds: float
     python: str
     platform: str
+    salt: str = ""
 
 
 class Tool(Struct, frozen=True, kw_only=True):

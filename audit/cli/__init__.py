@@ -18,7 +18,7 @@ import click
 from audit import __version__
 
 _COMMANDS = (
-    "analyze", "report", "inspect", "search", "decode", "plan", "capture", "mark", "sniff", "doctor", "completion",
+    "analyze", "report", "compare", "export", "sign", "verify", "inspect", "search", "decode", "plan", "capture", "mark", "sniff", "doctor", "completion",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from audit.records import Audit, Canary, Finding, Layer, Occurrence, Severity
-from audit.reporting.masking import Masker, Piece, host_of
+from audit.reporting.masking import OWN_WORDS, Masker, Piece, host_of
 from audit.reporting.modes import State, columns, kind, recipient_name, times_seen
 from audit.reporting.tree import layer_words
 from audit.reporting.wording import words
@@ -31,8 +31,6 @@ _PLAIN_VALUE = re.compile(
     r"|image|iframe|trailers|websocket|null|charset=utf-8|charset=UTF-8|q=[01](?:\.\d)?|\?[01]|[01]|\*/\*|[,; ])+\Z"
 )
 STAGES = 50
-# how detection names transmissions that have no address: nothing of theirs came off the wire
-_OWN_WORDS = ("DNS query (", "TLS ClientHello", "TCP message to port ", "UDP message to port ")
 _HOW = {
     "canary": "mode known from the planted value",
     "event_time": "mode known from the event's own clock",
@@ -215,9 +213,16 @@ def _exhibit(finding: Finding, masker: Masker) -> ExhibitView | None:
 def _header(
     name: str, value: str, masker: Masker, pieces: Callable[[str], tuple[Piece, ...]]
 ) -> tuple[Piece, ...]:
-    if name.casefold() in _PLAIN_HEADERS and _PLAIN_VALUE.match(value) and masker.sentence(value) == value:
-        return (Piece(text=value),)
-    return pieces(value)
+    return (Piece(text=value),) if readable_header(name, value, masker) else pieces(value)
+
+
+def readable_header(name: str, value: str, masker: Masker) -> bool:
+    """Whether a header's value says nothing but how the request is to be read."""
+    return (
+        name.casefold() in _PLAIN_HEADERS
+        and bool(_PLAIN_VALUE.match(value))
+        and masker.sentence(value) == value
+    )
 
 
 def _peeled(each: Layer, masker: Masker, pieces: Callable[[str], tuple[Piece, ...]]) -> tuple[Piece, ...]:
@@ -278,7 +283,7 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
         granularity=occurrence.granularity,
         request=(
             (Piece(text=occurrence.request),)
-            if occurrence.request.startswith(_OWN_WORDS)
+            if occurrence.request.startswith(OWN_WORDS)
             else masker.excerpt(occurrence.request, finding.canary, finding.inferred, typed=typed)
         ),
         excerpt=masker.excerpt(occurrence.excerpt, finding.canary, finding.inferred, typed=typed),

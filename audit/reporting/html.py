@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from audit.records import Audit
 from audit.reporting import evidence, ledger, modes, places, recurring, streams, timeline, wording
+from audit.reporting.comparison import Comparison
 from audit.reporting.findings import canonical
 from audit.reporting.masking import Masker, Piece
 from audit.reporting.wire import inert
@@ -74,6 +75,27 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
         shares=ledger.shares(audit),
         seen=ledger.seen(audit),
         leak_types=wording.leak_types(),
+    )
+
+
+def render_comparison(both: Comparison) -> str:
+    """Two audits side by side as HTML. It shows no values, so there is nothing to mask."""
+    environment = _environment()
+    css = Markup(environment.get_template("report.css").render())  # noqa: S704 (our own file, nothing put in)
+    counts = both.counts
+    said = [
+        f"{counts[change]} {word}"
+        for change, word in (("appeared", "appeared"), ("changed", "changed"), ("vanished", "vanished"))
+        if counts[change]
+    ]
+    if counts["unknown"]:
+        said.append(f"{counts['unknown']} cannot be compared")
+    return environment.get_template("compare.html").render(
+        both=both,
+        css=css,
+        style_hash=_hash(css),
+        answer=", ".join(said) or "No difference in what could be seen",
+        rows_shown=ledger.ROWS,
     )
 
 

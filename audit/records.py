@@ -107,7 +107,9 @@ class Dns(Transmission, frozen=True, kw_only=True, tag="dns"):
 
 
 class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
-    """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded."""
+    """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded. `resumes`
+    says whether it offers to go on with an earlier session, which tells the server that it is the same
+    client; None before TLS 1.3, where that is not certain."""
 
     sni: str | None = None
     alpn: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
     ech: bool = False
     ja4: str | None = None
     transport: Literal["tls", "dtls", "quic"] = "tls"
+    resumes: bool | None = None
 
 
 class Message(Transmission, frozen=True, kw_only=True, tag="message"):

@@ -38,6 +38,7 @@ _DNS_TYPES = {
 _NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
 _VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
              0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
+_WITH_PSK = ("TLSv1.3", "DTLSv1.3")
 _CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
 
 
@@ -202,7 +203,7 @@ class Teller:
                 **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
                 sni=hello.sni, alpn=hello.alpn, version=newest, ech=hello.ech,
                 ja4=ja4.ja4(hello, {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}[transport]),
-                transport=transport,
+                transport=transport, resumes=hello.psk if newest in _WITH_PSK else None,
             )
         )  # fmt: skip
         self.name("sni", hello.sni)

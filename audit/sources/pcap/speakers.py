@@ -22,6 +22,7 @@ MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
 MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
+_DNS_HEAD = 14  # bytes of a length and a header
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
@@ -106,8 +107,8 @@ class Opening:
             return Opaque()
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
-        if self._teller.port in (53, 853, 5353) and len(data) >= 14:
-            return DnsSpeaker(self._teller)
+        if self._teller.port in (53, 853, 5353) and (len(data) >= _DNS_HEAD or not final):
+            return DnsSpeaker(self._teller) if len(data) >= _DNS_HEAD else None
         if mqtt.starts(data):
             return MqttSpeaker(self._teller)
         if self._depth < _MAX_NESTED and len(data) <= socks.MAX_HANDSHAKE and _greets(data):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,24 @@ def test_what_is_not_listed_is_told_as_a_bound(tmp_path: Path) -> None:
     assert len([f for f in of(audit, "U1") if f.inferred and f.inferred.startswith("screen_")]) < 60
     (limit,) = [limit for limit in audit.limits if "U1" in limit.detail]
     assert limit.detail == "U1 in normal mode: 11 more values to tracking.miui.com are not listed"
+
+
+def test_the_result_is_the_same_on_more_than_one_core(tmp_path: Path) -> None:
+    captures = []
+    for number, mode in enumerate(("normal", "private")):
+        entry = post(
+            SINK, at(1 + 10 * number), batch([event("x", at(1 + 10 * number), url=PAGES[mode], type=mode)])
+        )
+        closed = post(
+            "https://sdk.example/v1",
+            at(2 + 10 * number),
+            base64.b64encode(random.Random(number).randbytes(300)).decode(),
+        )
+        path = write_har(tmp_path / f"{mode}.har", [entry, closed, onetrack("folder_photos", 1, 12)])
+        captures.append(pipeline.Capture(path, path.name))
+    decoders = ("rc4:key=text:secret-key", "aes-ecb:key=md5(field app)")
+    one, two = (pipeline.analyze(captures, EXPERIMENT, jobs=jobs, decoders=decoders) for jobs in (1, 2))
+    assert one.findings == two.findings
+    assert one.coverage == two.coverage
+    assert one.findings
+    assert one.coverage.opaque

@@ -341,7 +341,9 @@ def _part_needles(canary: str, address: Address) -> Iterator[_Needle]:
         yield _Needle(canary, "path", query.encode(), address, "query")
     if len(path) < _MIN_PART:
         return
-    whole: list[tuple[str, Literal["path", "both"]]] = [(path, "path"), (path[1:], "path")]
+    whole: list[tuple[str, Literal["path", "both"]]] = [(path, "path")]
+    if not path[1:].isalpha():
+        whole.append((path[1:], "path"))  # a word alone says no page
     if query:
         whole += [(f"{path}?{query}", "both"), (f"{path[1:]}?{query}", "both")]
     for text, part in whole:

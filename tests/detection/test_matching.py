@@ -249,6 +249,17 @@ def test_a_plain_path_alone_or_as_the_requests_own_is_no_piece() -> None:
     assert [s.match.granularity for s in longer] == ["host"]
 
 
+def test_a_word_that_happens_to_be_the_path_is_no_piece() -> None:
+    found = seen(
+        "url", "https://n7-lantern.example/news", sent({"h": "n7-lantern.example", "s": "news", "t": "x"})
+    )
+    assert [s.match.granularity for s in found] == ["host"]
+    found = seen(
+        "url", "https://n7-lantern.example/news", sent({"h": "n7-lantern.example", "s": "/news", "t": "x"})
+    )
+    assert sorted(s.match.granularity for s in found) == ["host", "no_query"]
+
+
 @pytest.mark.parametrize(
     ("text", "granularity"),
     [

@@ -107,3 +107,9 @@ class Lines:
                 self._keys.add(SESSION_MASTER, unhexlify(session), unhexlify(master), self._origin)
             elif encrypted:
                 self._keys.add(ENCRYPTED_PREMASTER, unhexlify(encrypted), unhexlify(premaster), self._origin)
+
+
+def clean(text: bytes) -> bytes:
+    """Only the lines that hold a secret, as they are."""
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return b"".join(match[0].strip() + b"\n" for match in _LINE.finditer(text))

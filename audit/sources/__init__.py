@@ -66,7 +66,7 @@ def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
 
-    return map(shape.record, _of_kinds(mitm.records(path, source, capture), wanted))
+    return map(shape.record, _of_kinds(mitm.records(path, source, capture, bodies=wanted.bodies), wanted))
 
 
 def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:

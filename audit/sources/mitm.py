@@ -41,8 +41,9 @@ _IN_THE_WAY = ("wireguard", "transparent", "local")  # proxy modes of which the 
 _REMEDY = "check that it is a flow file written by mitmproxy"
 
 
-def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
-    """The records of a flow file. A `Flow` follows the last transmission of its connection.
+def records(path: Path, source: Opened, capture: str, *, bodies: bool = False) -> Iterator[AnyRecord]:
+    """The records of a flow file. A `Flow` follows the last transmission of its connection. With `bodies`,
+    those of responses are kept.
 
     Raises:
         BadCapture: it holds no flow that can be read.
@@ -66,7 +67,7 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
                 continue
             connection, opening = connections.of(state)
             yield from opening
-            place = _Place(capture, f"f{number}", state, _continues(state, index))
+            place = _Place(capture, f"f{number}", state, _continues(state, index), bodies)
             yield from _transmissions(place, connection, state)
         if places.connection is not None:
             index.left[places.connection] -= 1
@@ -181,6 +182,7 @@ class _Place(NamedTuple):
     id: str
     flow: AnyFlow
     continued: bool = False
+    bodies: bool = False
 
     def common(self, connection: Connection) -> dict[str, Any]:
         dst, dport = _asked(self.flow)
@@ -252,6 +254,7 @@ def _http(
             headers=request.headers + (request.trailers or ()),
             body=sent,
             response_headers=response.headers + (response.trailers or ()) if response else (),
+            response_body=response.content if response and place.bodies else None,
         )
     url = f"{scheme.replace('http', 'ws', 1)}://{authority}{path}"
     for number, message in enumerate(flow.websocket.messages if flow.websocket else (), 1):

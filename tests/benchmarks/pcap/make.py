@@ -1,7 +1,9 @@
 """Makes the captures that the speed benchmark reads, from real ones: deterministically, whatever the machine.
 
-    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 520000000 SOURCE.pcap...
-    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 520000000 SOURCE.pcap...
+    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 520000000 [SOURCE...]
+    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 520000000 [SOURCE...]
+
+Without sources it takes the captures of this project.
 
 `mixed` repeats all connections of the sources, each time between other addresses and ports, with other
 QUIC connection ids (Initial packets are encrypted anew, else their names could not be read), every fourth
@@ -31,6 +33,7 @@ from audit.sources.pcap.link import network_of
 from audit.sources.pcap.packets import TCP, UDP
 from audit.sources.pcap.window import CHUNK
 
+ROOT = Path(__file__).resolve().parents[3]
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 1)
 EPOCH = 1_700_000_000
 ACROSS = 4  # repetitions woven into each other
@@ -258,10 +261,11 @@ def main() -> None:
     )
     parser.add_argument("kind", choices=("mixed", "long"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("sources", type=Path, nargs="*")
     parser.add_argument("--bytes", type=int, default=520_000_000)
     options = parser.parse_args()
-    (mixed if options.kind == "mixed" else long)(options.out, options.bytes, options.sources)
+    sources = options.sources or sorted((ROOT / "captures").glob("*/*.pcap*"))
+    (mixed if options.kind == "mixed" else long)(options.out, options.bytes, sources)
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("sources", type=Path, nargs="*")
     parser.add_argument("--bytes", type=int, default=520_000_000)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     sources = options.sources or sorted((ROOT / "captures").glob("*/*.pcap*"))
     (mixed if options.kind == "mixed" else long)(options.out, options.bytes, sources)
 

@@ -97,6 +97,18 @@ def joined(tables: list[Packets]) -> Packets:
     return Packets(*(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS))
 
 
+def _merged(tables: list[Packets]) -> Packets:
+    """The rows of these tables in the order of their numbers."""
+    order = np.argsort(np.concatenate([table.number for table in tables]), kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    merged, begin = empty(len(order)), 0
+    for table in tables:
+        merged.put(place[begin : begin + len(table)], table)
+        begin += len(table)
+    return merged
+
+
 def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[int, int]]:
     """The IP packets of a batch (of tunnelled ones the innermost header), the outer headers, and how many
     packets were of link types that nobody here can read."""
@@ -153,9 +165,7 @@ def _network(
             tables.append(_read(reader, data, at[mine], end[mine], wire[mine], number[mine], time[mine]))
     if not tables:
         return empty(0)
-    packets = joined(tables)
-    if len(tables) > 1:
-        packets = packets.take(np.argsort(packets.number, kind="stable"))
+    packets = tables[0] if len(tables) == 1 else _merged(tables)
     if depth < _MAX_DEPTH:
         rows, inner_kind, inner_at, inner_end = inner_headers(
             data, packets.proto, packets.sport, packets.dport, packets.part, packets.payload, packets.carried
@@ -205,7 +215,8 @@ def _read(
 
 def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
     shape = (len(data) - kind.itemsize + 1,)
-    return np.ndarray(shape, dtype=kind, buffer=data, strides=(1,))[at]
+    # gathered as plain bytes, which is several times as fast as field by field
+    return np.ndarray(shape, dtype=f"V{kind.itemsize}", buffer=data, strides=(1,))[at].view(kind)
 
 
 def _ip4(data: U8, at: I64, end: I64, wire: I64) -> _Headers:

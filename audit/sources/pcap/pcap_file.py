@@ -179,7 +179,7 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     if len(entries) < _FEW // 2:
         return None
     order = ">u4" if style.order == ">" else "<u4"
-    lengths = np.ndarray((window.length - 3,), dtype=order, buffer=window.raw, strides=(1,))
+    lengths = np.ndarray((len(window.raw) - 3,), dtype=order, buffer=window.raw, strides=(1,))
     position = np.array(entries, dtype=np.int64)
     limit = np.append(position[1:], window.length)
     last = len(position) - 1
@@ -189,11 +189,9 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     final = 0
     while len(live):
         here = position[live]
-        inside = here + style.header <= window.length
-        captured = np.zeros(len(live), dtype=np.int64)
-        captured[inside] = lengths[here[inside] + 8]
+        captured = lengths[here + 8].astype(np.int64)
         after = here + style.header + captured
-        good = inside & (captured <= MAX_RECORD) & (after <= window.length)
+        good = (captured <= MAX_RECORD) & (after <= window.length)
         if not good.all():
             if not good[:-1].all() or live[-1] != last:
                 return None
@@ -208,8 +206,12 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
         if len(live) and live[-1] == last and after[-1] == window.length:
             final = window.length
         live = live[after < bound]
-    starts = np.concatenate(columns)
-    starts.sort()
+    lane = np.concatenate(owners)
+    behind = np.cumsum(np.bincount(lane, minlength=len(entries)))
+    first = np.concatenate(([0], behind[:-1]))
+    step = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    starts = np.empty(len(lane), dtype=np.int64)
+    starts[first[lane] + step] = np.concatenate(columns)
     return starts, final
 
 
@@ -238,7 +240,7 @@ def _batch(window: Window, style: Style, starts: I64, number: int) -> Batch:
     order = style.order + "u4"
     shape = (max(window.length - style.header + 1, 1),)
     header = np.dtype([("seconds", order), ("fraction", order), ("captured", order), ("original", order)])
-    rows = np.ndarray(shape, dtype=header, buffer=window.raw, strides=(1,))[starts]
+    rows = np.ndarray(shape, dtype="V16", buffer=window.raw, strides=(1,))[starts].view(header)
     captured, original = rows["captured"].astype(np.int64), rows["original"].astype(np.int64)
     if style.old:
         captured, original = np.minimum(captured, original), np.maximum(captured, original)

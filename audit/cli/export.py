@@ -1,10 +1,9 @@
-"""`export`: what was captured, in the formats of other tools."""
+"""`export`: what was found, and what was recorded, in the formats of other tools."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,39 +11,125 @@ from typing import TYPE_CHECKING
 import click
 
 from audit.cli.targets import audited, keys_option
-from audit.cli.terminal import Refused, say
+from audit.reporting import findings as findings_file
 
 if TYPE_CHECKING:
     from audit.pipeline import Capture
+    from audit.records import Audit, Experiment
+
+_OF_FINDINGS = ("json", "csv", "sarif")
+_UNMASKED = ("har-full", "pcapng")
 
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--format", "form", required=True, type=click.Choice(("har-full", "pcapng")),
-              help="har-full: all requests with their bodies; pcapng: packets with the secrets inside.")  # fmt: skip
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice((*_OF_FINDINGS, "har", *_UNMASKED)),
+    help="What to write.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: standard output]"
+)
+@click.option("--unmask", is_flag=True, help="Write identifiers and inferred values too; for your eyes only.")
 @keys_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Where it goes, readable by you alone. [default: standard output]")  # fmt: skip
-def export(targets: tuple[str, ...], form: str, keys: tuple[Path, ...], output: Path | None) -> None:
-    """Writes captures in formats of other tools: an experiment folder, or captures (- reads stdin).
+def export(
+    targets: tuple[str, ...], form: str, output: Path | None, unmask: bool, keys: tuple[Path, ...]
+) -> None:
+    """Writes findings or recorded requests for other tools; masked unless said otherwise.
+
+    TARGET is a folder with results or an experiment, or captures. `json`, `csv` and `sarif` hold the
+    findings; `har` holds the requests, masked and searched again until it tells nothing it must not.
+    `har-full` (all requests with their bodies) and `pcapng` (a packet capture with its secrets inside) are
+    not masked.
 
     \b
     Examples:
+      privacy-audit export result/ --format csv -o findings.csv
+      privacy-audit export my-experiment/ --format har -o masked.har
       privacy-audit export phone.pcapng --keys keys.log --format har-full -o phone.har
-      privacy-audit export captures/my-phone/ --format pcapng -o opened.pcapng
     """
+    from audit.cli.terminal import Refused
+    from audit.reporting import exports, shared
+    from audit.reporting.har_export import Refused as StillTells
+
+    if form in _UNMASKED:
+        _write_unmasked(targets, form, keys, output)
+        return
+    if unmask and form == "har":
+        raise Refused("--unmask: the format har is always masked; har-full holds everything")
+    with ExitStack() as stack:
+        if form in _OF_FINDINGS:
+            audit = _findings(targets, keys, stack)
+            audit = audit if unmask else shared.masked(audit)
+            content = {"json": exports.to_json, "csv": exports.to_csv, "sarif": exports.to_sarif}[form](audit)
+        else:
+            try:
+                content = _har(targets, keys, stack)
+            except StillTells as reason:
+                raise Refused(f"not exported: {reason}; nothing was written") from None
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        click.echo(findings_file.write_private(output, content))
+
+
+def _findings(targets: tuple[str, ...], keys: tuple[Path, ...], stack: ExitStack) -> Audit:
+    """The findings of a folder, else those of an analysis made now."""
+    if len(targets) == 1 and (Path(targets[0]) / findings_file.NAME).is_file():
+        return findings_file.load(Path(targets[0]) / findings_file.NAME)
+    _, experiment, captures = audited(targets, None, stack, keys)
+    return _analysed(captures, experiment)
+
+
+def _har(targets: tuple[str, ...], keys: tuple[Path, ...], stack: ExitStack) -> bytes:
+    from audit.reporting import har_export
+    from audit.sources import Wanted, read
+
+    folder, experiment, captures = audited(targets, None, stack, keys)
+    known = folder / findings_file.NAME if folder else None
+    audit = findings_file.load(known) if known and known.is_file() else _analysed(captures, experiment)
+    records = (
+        record
+        for capture in captures
+        for record in read(
+            capture.path,
+            capture.name,
+            Wanted(frozenset({"http", "websocket"}), experiment.device.addresses, keys=capture.keys),
+        )
+    )
+    return har_export.har(audit, records)
+
+
+def _analysed(captures: list[Capture], experiment: Experiment) -> Audit:
+    from audit import pipeline
+    from audit.cli.terminal import stderr
+
+    with stderr.status("reading") as status:
+        return pipeline.analyze(captures, experiment, progress=status.update)
+
+
+def _write_unmasked(targets: tuple[str, ...], form: str, keys: tuple[Path, ...], output: Path | None) -> None:
+    """Written piece by piece, as it may be as large as the capture."""
+    from audit.cli.terminal import say
+
     with ExitStack() as stack:
         _, experiment, captures = audited(targets, None, stack, keys)
-        write = {"har-full": _har_full, "pcapng": _pcapng}[form]
-        _write(write(captures, experiment.device.addresses), output)
+        pieces = _har_full(captures, experiment) if form == "har-full" else _pcapng(captures)
+        if output is None:
+            sys.stdout.buffer.writelines(pieces)
+        else:
+            click.echo(findings_file.write_private_pieces(output, pieces))
     say(f"{output or 'standard output'}: not masked; it holds all that was read, secrets included")
 
 
-def _har_full(captures: Sequence[Capture], device: tuple[str, ...]) -> Iterator[bytes]:
+def _har_full(captures: list[Capture], experiment: Experiment) -> Iterator[bytes]:
     from audit.reporting import har_full
     from audit.sources import Wanted, read
 
-    kinds = frozenset({"http", "websocket"})
+    kinds, device = frozenset({"http", "websocket"}), experiment.device.addresses
     return har_full.written(
         record
         for capture in captures
@@ -52,7 +137,8 @@ def _har_full(captures: Sequence[Capture], device: tuple[str, ...]) -> Iterator[
     )
 
 
-def _pcapng(captures: Sequence[Capture], _: tuple[str, ...]) -> Iterator[bytes]:
+def _pcapng(captures: list[Capture]) -> Iterator[bytes]:
+    from audit.cli.terminal import Refused
     from audit.reporting import pcapng_full
     from audit.sources import capture_format
 
@@ -60,20 +146,3 @@ def _pcapng(captures: Sequence[Capture], _: tuple[str, ...]) -> Iterator[bytes]:
     if len(packets) != 1:
         raise Refused(f"pcapng takes one packet capture, and here are {len(packets)}; name the one you mean")
     return pcapng_full.written(packets[0].path, packets[0].keys)
-
-
-def _write(pieces: Iterator[bytes], output: Path | None) -> None:
-    """To standard output, or to a file that is there in full or not at all, readable by its owner alone."""
-    if output is None:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        return
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(pieces)
-        unfinished.replace(output)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise

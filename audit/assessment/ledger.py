@@ -25,6 +25,7 @@ from audit.records import (
     RecordSizes,
 )
 
+_PACKETS = {"pcapng": "pcap", "snoop": "pcap"}
 _BLIND_SPOTS = {
     "mitm": "Recorded by a proxy: what did not pass the proxy (other protocols, pinned connections, QUIC "
     "left alone, other networks) is not in the recording.",
@@ -175,7 +176,7 @@ def coverage(groups: Iterable[list[Scan]], experiment: Experiment, formats: Iter
     )  # fmt: skip
     said = [
         _BLIND_SPOTS[name]
-        for name in sorted({name.removesuffix("ng") for name in formats})
+        for name in sorted({_PACKETS.get(name, name) for name in formats})
         if name in _BLIND_SPOTS
     ]
     gaps = _gaps([scan for group in groups for scan in group])

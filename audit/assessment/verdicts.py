@@ -65,7 +65,8 @@ def _verdict(
         and len(c.value.strip()) >= MIN_TOKEN
         and (not phases or c.phase in {p.id for p in phases})
     ]
-    unseen = sum(e.flows for e in coverage.flows if e.mode == mode and e.observability != "observed")
+    closed = [e for e in coverage.flows if e.mode == mode and e.observability != "observed"]
+    unseen = sum(e.flows for e in closed)
     if leaks:
         recipients = len({(f.recipient.host, f.recipient.ip) for f in leaks})
         who = "one recipient" if recipients == 1 else f"{recipients} recipients"
@@ -89,7 +90,13 @@ def _verdict(
         )
     if unseen:
         flows = "One flow" if unseen == 1 else f"{unseen} flows"
-        statement += f" {flows} could not be read: what was carried is unknown."
+        count = len({(e.host, e.ip) for e in closed})
+        sent = [e.bytes_up for e in closed if e.bytes_up is not None]
+        size = f" in the {sum(sent):,} bytes sent" if any(sent) else ""
+        statement += (
+            f" {flows} to {'one recipient' if count == 1 else f'{count} recipients'} could not be read:"
+            f" what was carried{size} is unknown."
+        )
     if limited:
         what = "One transmission was" if limited == 1 else f"{limited} transmissions were"
         statement += f" {what} not looked at in full, because a bound was hit."

@@ -1,8 +1,11 @@
 """Offline answers: every host and every name is answered here, nothing goes upstream.
 
     mitmdump -s addons/offline_answers.py
+    mitmdump -s addons/offline_answers.py --set offline_domains=example,audit.test
 
-So a device can be audited without the internet: what it sends can be seen, and no one else receives it.
+So a device can be audited without the internet: what it sends can be seen, and no one else receives it. With
+`offline_domains`, only the hosts of these domains are answered (the pages of planted addresses, which nobody else
+serves), and everything else goes its way.
 
 - DNS: any name has one IPv4 address of the range reserved for benchmarks (RFC 2544: 198.18.0.0/15), always the same;
   other record types exist but are empty. mitmproxy's own resolver, which would ask the machine's name servers, is
@@ -10,9 +13,10 @@ So a device can be audited without the internet: what it sends can be seen, and 
 - HTTP: the first fitting row of ANSWERS; hosts that no row names are web sites whose pages load nothing.
 - Any connection that would still go upstream (raw TCP, UDP, WebSocket) is refused.
 
-It must never open a connection, and no page of its may refer to another resource.
+It must never open a connection for what it answers, and no page of its may refer to another resource.
 """
 
+import asyncio
 import hashlib
 import html
 import ipaddress
@@ -21,8 +25,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mitmproxy import ctx, dns, http
+from mitmproxy.addonmanager import Loader
 from mitmproxy.net.dns import classes, types
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.tls import ClientHelloData
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 TTL = 60  # seconds
@@ -114,14 +120,47 @@ def answer_for(host: str, path: str) -> Answer:
 def address_of(name: str) -> ipaddress.IPv4Address:
     """The address of a name in the test range, the same at every run; letter case does not matter."""
     number = int.from_bytes(hashlib.sha256(name.lower().encode()).digest()[:8], "big")
-    return TEST_RANGE[1 + number % (TEST_RANGE.num_addresses - 2)]
+    return TEST_RANGE[2 + number % (TEST_RANGE.num_addresses - 3)]  # the first one is the self-test's
+
+
+def in_test_range(host: str) -> bool:
+    """Whether this is an address that we gave."""
+    try:
+        return ipaddress.IPv4Address(host) in TEST_RANGE
+    except ValueError:
+        return False
 
 
 class OfflineAnswers:
     """The addon: answers before anything is asked of the world outside."""
 
-    def running(self) -> None:
-        """Certificates are made from the name asked for, not from the real host's; no resolver but ours."""
+    def __init__(self) -> None:
+        self.domains: tuple[str, ...] = ()
+        self.stub: asyncio.Server | None = None
+
+    def load(self, loader: Loader) -> None:
+        """Declares the option."""
+        loader.add_option(
+            "offline_domains", str, "", "Domains to answer for, with commas; all hosts if empty."
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        """Takes the domains."""
+        if "offline_domains" in updated:
+            parts = ctx.options.offline_domains.lower().split(",")
+            self.domains = tuple(part.strip().strip(".") for part in parts if part.strip())
+
+    def ours(self, host: str) -> bool:
+        """Whether a host is answered here."""
+        host = host.lower().rstrip(".")
+        return not self.domains or any(host == each or host.endswith(f".{each}") for each in self.domains)
+
+    async def running(self) -> None:
+        """Certificates are made from the name asked for, not from the real host's; no resolver but ours. Where
+        only some domains are answered, a door that leads nowhere: mitmproxy may connect before it asks us."""
+        if self.domains:
+            self.stub = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+            return
         ctx.options.update(connection_strategy="lazy", upstream_cert=False)  # type: ignore[no-untyped-call]
         resolver = ctx.master.addons.get("dnsresolver")  # type: ignore[no-untyped-call]
         if resolver is not None:
@@ -130,6 +169,8 @@ class OfflineAnswers:
     def dns_request(self, flow: dns.DNSFlow) -> None:
         """One address for any name asked for, nothing for other types."""
         question = flow.request.question
+        if question and not self.ours(question.name):
+            return
         answers = []
         if question and question.type == types.A and question.class_ == classes.IN:
             answers = [dns.ResourceRecord.A(question.name, address_of(question.name), ttl=TTL)]
@@ -137,14 +178,24 @@ class OfflineAnswers:
 
     def request(self, flow: http.HTTPFlow) -> None:
         """The table's answer, unless another addon has given one."""
-        if flow.response is not None:
+        if flow.response is not None or not self.ours(flow.request.pretty_host):
             return
         row = answer_for(flow.request.pretty_host.lower(), flow.request.path)
         headers = {"content-type": row.content_type} if row.content_type else {}
         flow.response = http.Response.make(row.status, row.body(flow.request), headers)
 
+    def tls_clienthello(self, data: ClientHelloData) -> None:
+        """There is no server behind our hosts whose certificate could be asked for."""
+        if self.domains and self.ours(data.client_hello.sni or ""):
+            data.establish_server_tls_first = False
+
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """Nothing goes upstream."""
+        if self.domains:
+            host = str(data.server.address[0]) if data.server.address else ""
+            if self.stub and (self.ours(host) or in_test_range(host)):
+                data.server.address = self.stub.sockets[0].getsockname()[:2]
+            return
         data.server.error = "offline: no connection leaves this machine"
 
 

@@ -1,6 +1,6 @@
 """Recorder: what the device sends is on disk when it has left the device.
 
-    mitmdump -s addons/recorder.py --set recorder_file=EXPERIMENT/flows.mitm
+    mitmdump -s addons/recorder.py --set recorder_file=EXPERIMENT/flows.mitm --set recorder_keys=EXPERIMENT/keys.log
 
 Every flow is appended to one file in mitmproxy's own flow format (a sequence of tnetstrings), so mitmproxy reads it
 too. A flow is written more than once: when its request is complete (before anything is sent upstream), while its
@@ -8,36 +8,43 @@ messages grow, and when it ended. **The last state of a flow id is the flow**; t
 case that no later one follows.
 
 - Each record is one write to the end of the file: what was written survives the end of this process, however it ends.
-- The file is readable by its owner only, and so is its folder where the recorder makes it.
+  Once a second the file is brought to the disk's surface: a power cut takes the last second at most.
+- The file is readable by its owner only, and so is its folder where the recorder makes it. TLS keys go into a key log
+  of their own (NSS format), if one is named.
 - Where the disk refuses, the half-written record is cut off again and the proxy stops: no traffic goes unrecorded.
 - On the next start a record that was cut off by a crash is removed from the tail; a file that is no flow file, or is
   broken elsewhere, is refused and left as it is.
-- A long conversation (WebSocket, TCP, UDP) is written at each message while small, then whenever it has grown by a
-  quarter: the file stays within a few times the traffic, and a crash loses at most the last fifth of such a flow.
+- A conversation (WebSocket, TCP, UDP) is written at each message. So that a long one is not written anew each time, it
+  is continued in further flows, each with the next messages, whose metadata `continues` names the first one.
+- Bodies of responses beyond a size are passed on and not kept; what the device sends is always kept whole.
 - mitmproxy reuses one DNS flow where a client reuses a query id; here each query is a flow of its own.
 
-Not recorded: CONNECT requests to the proxy itself, and the bodies that mitmproxy is told to stream.
-It must never change a flow, wait for the network, or hold traffic back in memory.
+Not recorded: CONNECT requests that lead somewhere, and the bodies that mitmproxy is told to stream.
+It must never change what is sent, wait for the network, or hold traffic back in memory.
 Format: mitmproxy/io (mitmproxy 11.0 and 12.x).
 """
 
 import logging
 import os
 import sys
+import threading
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import ctx, dns, exceptions, flow, http, tcp, udp
+from mitmproxy import ctx, dns, exceptions, http, tcp, udp
 from mitmproxy.addonmanager import Loader
-from mitmproxy.io import tnetstring
+from mitmproxy.net import tls
+from mitmproxy.utils import human
+
+from audit.recording.flowbytes import FlowBytes, encode
 
 logger = logging.getLogger(__name__)
 
-SMALL = 16 * 1024  # bytes of messages up to which a conversation is written anew at each message
-GROWTH = 4  # beyond that: when the messages not yet written are 1/GROWTH of those that are
+PART = 2 * 1024  # bytes of messages up to which one flow is written anew at each message
 MESSAGE_OVERHEAD = 64  # what one message costs in the file beside its content, roughly
+SURFACE = 1.0  # seconds at most until what was written is on the disk itself
+LARGE = "20m"  # response bodies from here on are passed on and not kept
 LENGTH_DIGITS = 12  # of a tnetstring's length
 
 
@@ -68,6 +75,8 @@ class FlowFile:
         """Raises OSError where the file cannot be opened, ValueError where it holds anything but flows."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
+        self.closing = threading.Event()
+        self.surfaced = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self.size = end_of_whole_records(self.fd)
@@ -78,6 +87,24 @@ class FlowFile:
         except BaseException:
             os.close(self.fd)
             raise
+
+    def keep_on_surface(self) -> None:
+        """Brings what was written to the disk itself, about once a second, until the file is closed. Runs in
+        a thread of its own. A disk that refuses ends the process: what was promised is lost otherwise."""
+        while not self.closing.wait(SURFACE):
+            if self.surfaced == self.size:
+                continue
+            written = self.size
+            try:
+                os.fdatasync(self.fd)
+            except OSError as error:
+                if not self.closing.is_set():
+                    sys.stderr.write(
+                        f"recorder: cannot write {self.path}: {error.strerror}. The proxy stops.\n"
+                    )
+                    sys.stderr.flush()
+                    os._exit(1)
+            self.surfaced = written
 
     def append(self, record: bytes) -> None:
         """Writes the record whole or not at all; raises OSError where the disk refuses."""
@@ -92,8 +119,17 @@ class FlowFile:
 
     def close(self) -> None:
         """Brings the file to the disk's surface and closes it."""
+        self.closing.set()
         os.fsync(self.fd)
         os.close(self.fd)
+
+
+class Conversation:
+    """What was written of a WebSocket, TCP or UDP flow: `part` 0 is the flow itself, others continue it. The
+    part at hand begins with message `first` and holds about `size` bytes."""
+
+    def __init__(self) -> None:
+        self.part = self.first = self.size = 0
 
 
 class Recorder:
@@ -101,20 +137,34 @@ class Recorder:
 
     def __init__(self) -> None:
         self.file: FlowFile | None = None
-        self.grown: dict[str, tuple[int, int]] = {}  # flow id -> bytes of messages (written, not yet written)
+        self.conversations: dict[str, Conversation] = {}  # by flow id
+        self.large = 0
+        self.bytes = FlowBytes()
 
     def load(self, loader: Loader) -> None:
-        """Declares the one option."""
+        """Declares the options."""
         loader.add_option("recorder_file", str, "", "File that every flow is appended to.")
+        loader.add_option("recorder_keys", str, "", "File that TLS keys are appended to (NSS key log).")
+        loader.add_option(
+            "recorder_large", str, LARGE, "Response bodies of this size and more are passed on and not kept."
+        )
 
     def configure(self, updated: set[str]) -> None:
-        """Opens the file, or says why not."""
+        """Opens the files, or says why not."""
+        if "recorder_large" in updated:
+            try:
+                self.large = human.parse_size(ctx.options.recorder_large) or 0
+            except ValueError as error:
+                raise exceptions.OptionsError(f"recorder_large: {error}") from None  # type: ignore[no-untyped-call]
+        if "recorder_keys" in updated and ctx.options.recorder_keys:
+            self.log_keys(Path(ctx.options.recorder_keys).expanduser())
         if "recorder_file" not in updated or not ctx.options.recorder_file:
             return
         self.done()
         path = Path(ctx.options.recorder_file).expanduser()
         try:
             self.file = FlowFile(path)
+            threading.Thread(target=self.file.keep_on_surface, daemon=True).start()
         except OSError as error:
             why = f"cannot write {path}: {error.strerror}"
         except ValueError as error:
@@ -122,6 +172,19 @@ class Recorder:
         else:
             return
         raise exceptions.OptionsError(f"recorder: {why}")  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def log_keys(path: Path) -> None:
+        """Has mitmproxy write the TLS keys of all connections to this file, or says why not."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.fchmod(fd, 0o600)
+            os.close(fd)
+        except OSError as error:
+            why = f"recorder: cannot write {path}: {error.strerror}"
+            raise exceptions.OptionsError(why) from None  # type: ignore[no-untyped-call]
+        tls.log_master_secret = tls.MasterSecretLogger(path)
 
     def running(self) -> None:
         """Refuses to run without a file, and lets no DNS query go upstream before it is recorded."""
@@ -151,47 +214,78 @@ class Recorder:
         if self.file is None:
             return
         try:
-            self.file.append(tnetstring.dumps(state))
+            self.file.append(encode(state))
         except OSError as error:
             self.stop(f"cannot write {self.file.path}: {error.strerror}")
 
-    def write_grown(self, conversation: flow.Flow, messages: Sequence[Any]) -> None:
-        """Appends the flow if its last message makes it worth it."""
-        written, waiting = self.grown.get(conversation.id, (0, 0))
-        waiting += len(messages[-1].content) + MESSAGE_OVERHEAD
-        if written < SMALL or waiting * GROWTH >= written:
-            self.write(conversation.get_state())
-            written, waiting = written + waiting, 0
-        self.grown[conversation.id] = (written, waiting)
+    def write_message(self, flow: http.HTTPFlow | tcp.TCPFlow | udp.UDPFlow) -> None:
+        """Appends the part of the conversation that its last message belongs to."""
+        written = self.conversations.setdefault(flow.id, Conversation())
+        messages = self.messages(flow)
+        size = len(messages[-1].content) + MESSAGE_OVERHEAD
+        if written.size and written.size + size > PART:
+            written.part += 1
+            written.first, written.size = len(messages) - 1, 0
+        written.size += size
+        self.write_part(flow, written)
 
-    def write_ended(self, conversation: flow.Flow) -> None:
-        """Appends the flow's last state."""
-        self.grown.pop(conversation.id, None)
-        self.write(conversation.get_state())
+    def write_part(self, flow: http.HTTPFlow | tcp.TCPFlow | udp.UDPFlow, written: Conversation) -> None:
+        """Appends the state of the part at hand: of a long list of messages only the last few are touched."""
+        place: Any = flow.websocket if isinstance(flow, http.HTTPFlow) else flow
+        everything = place.messages
+        place.messages = everything[written.first :]
+        try:
+            state = self.bytes.state(flow)
+        finally:
+            place.messages = everything
+        if written.part:
+            state["id"] = str(uuid.uuid5(uuid.UUID(flow.id), str(written.part)))
+            state["metadata"] = {**state["metadata"], "continues": flow.id}
+        self.write(state)
+
+    @staticmethod
+    def messages(flow: http.HTTPFlow | tcp.TCPFlow | udp.UDPFlow) -> list[Any]:
+        """The messages of a conversation so far."""
+        if isinstance(flow, http.HTTPFlow):
+            return flow.websocket.messages if flow.websocket else []
+        return flow.messages
+
+    def write_ended(self, flow: http.HTTPFlow | tcp.TCPFlow | udp.UDPFlow) -> None:
+        """Appends the last state of the last part."""
+        self.write_part(flow, self.conversations.pop(flow.id, Conversation()))
 
     # HTTP and WebSocket
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """A streamed request leaves before its body is complete."""
         if flow.request.stream:
-            self.write(flow.get_state())
+            self.write(self.bytes.state(flow))
 
     def request(self, flow: http.HTTPFlow) -> None:
         """The request is complete, and nothing of it has gone upstream."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """A large download, or one of no known end, is not held in memory."""
+        if flow.response is not None and not flow.response.stream:
+            length = flow.response.headers.get("content-length", "")
+            flow.response.stream = length.isdecimal() and len(length) < 20 and int(length) >= self.large
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The flow ended, or becomes a WebSocket."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
+
+    def http_connect_error(self, flow: http.HTTPFlow) -> None:
+        """The device named a host that could not be reached: no other flow will tell of it."""
+        self.write(self.bytes.state(flow))
 
     def error(self, flow: http.HTTPFlow) -> None:
         """The flow broke off."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """A message in either direction."""
-        if flow.websocket is not None:
-            self.write_grown(flow, flow.websocket.messages)
+        self.write_message(flow)
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         """The WebSocket closed."""
@@ -201,11 +295,11 @@ class Recorder:
 
     def tcp_start(self, flow: tcp.TCPFlow) -> None:
         """A connection of no known protocol."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """A chunk in either direction."""
-        self.write_grown(flow, flow.messages)
+        self.write_message(flow)
 
     def tcp_end(self, flow: tcp.TCPFlow) -> None:
         """The connection closed."""
@@ -217,11 +311,11 @@ class Recorder:
 
     def udp_start(self, flow: udp.UDPFlow) -> None:
         """The first datagram of a conversation is on its way."""
-        self.write(flow.get_state())
+        self.write(self.bytes.state(flow))
 
     def udp_message(self, flow: udp.UDPFlow) -> None:
         """A datagram in either direction."""
-        self.write_grown(flow, flow.messages)
+        self.write_message(flow)
 
     def udp_end(self, flow: udp.UDPFlow) -> None:
         """The conversation timed out."""
@@ -245,11 +339,10 @@ class Recorder:
         """No answer."""
         self.write(self.dns_state(flow))
 
-    @staticmethod
-    def dns_state(flow: dns.DNSFlow) -> dict[str, Any]:
+    def dns_state(self, flow: dns.DNSFlow) -> dict[str, Any]:
         """The flow's state under an id of this very query."""
         query = uuid.uuid5(uuid.UUID(flow.id), repr(flow.request.timestamp))
-        return {**flow.get_state(), "id": str(query)}
+        return {**self.bytes.state(flow), "id": str(query)}
 
 
 addons = [Recorder()]

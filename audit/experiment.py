@@ -8,11 +8,12 @@ The file is described in docs/experiment.md; its syntax is TOML 1.0.
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from itertools import pairwise
@@ -31,6 +32,7 @@ FILE_NAME = "experiment.toml"
 SCHEMA = 1
 MAX_BYTES = 1 << 20
 MAX_DOTS = 16  # in one dotted key: tomllib's time grows with the cube of their number
+EVENTS_NAME = "events.jsonl"  # what the recording noted beside the traffic
 CAPTURE_SUFFIXES = (".mitm", ".flow", ".flows", ".har", ".zhar", ".pcap", ".pcapng", ".cap", ".dmp")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 
@@ -82,10 +84,39 @@ def save(experiment: Experiment, folder: Path) -> None:
     _replace(file, text.encode())
 
 
+def change(folder: Path, how: Callable[[Experiment], Experiment]) -> Experiment:
+    """Reads the experiment (an empty one where there is none yet), changes it and saves it, while no
+    other `change` of the same folder runs in any process. Raises BadExperiment and what `how` raises."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = load(folder) if (folder / FILE_NAME).exists() else None
+        after = how(before or Experiment())
+        if after != before:
+            save(after, folder)
+    finally:
+        os.close(lock)
+    return after
+
+
+def carried_out(experiment: Experiment) -> Experiment:
+    """The experiment without what was only planned: phases that never began, steps never taken."""
+    return msgspec.structs.replace(
+        experiment,
+        phases=tuple(phase for phase in experiment.phases if phase.start is not None),
+        steps=tuple(step for step in experiment.steps if step.at is not None)
+        if any(phase.start is None for phase in experiment.phases)
+        else experiment.steps,
+    )
+
+
 def mode_at(experiment: Experiment, time: float) -> Phase | None:
     """The phase that holds the moment `time` (epoch seconds); a phase's end is no longer in it."""
     for phase in experiment.phases:
-        if phase.start.timestamp() <= time and (phase.end is None or time < phase.end.timestamp()):
+        if phase.start is None or time < phase.start.timestamp():
+            continue
+        if phase.end is None or time < phase.end.timestamp():
             return phase
     return None
 
@@ -100,12 +131,16 @@ def capture_paths(folder: Path, experiment: Experiment) -> tuple[Path, ...]:
     """The captures of an experiment, as named in it. Raises BadExperiment where one is missing.
 
     If it names none, they are all regular files in the folder itself whose suffix is one of
-    CAPTURE_SUFFIXES (also with .gz or .zst behind it), in the order of their names.
+    CAPTURE_SUFFIXES (also with .gz or .zst behind it) and EVENTS_NAME, in the order of their names.
     """
     if experiment.captures:
         return _named(folder, "captures", experiment.captures)
     try:
-        return tuple(path for path in sorted(folder.iterdir()) if _looks_like_capture(path))
+        return tuple(
+            path
+            for path in sorted(folder.iterdir())
+            if _looks_like_capture(path) or (path.name == EVENTS_NAME and path.is_file())
+        )
     except OSError as error:
         raise BadExperiment(
             folder / FILE_NAME, 1, f"its folder cannot be read: {error.strerror}", "check the path"
@@ -223,21 +258,28 @@ class _Contradictions:
 
     def _refuse_bad_intervals(self) -> None:
         for n, phase in enumerate(self.experiment.phases):
-            if phase.end is not None and phase.end < phase.start:
+            if phase.start is None and phase.end is not None:
+                raise self.bad(
+                    ("phase", n, "end"),
+                    f"phase {_shown(phase.id)} has an end and no start",
+                    f"add start, {_wanted(datetime)}, or remove its end",
+                )
+            if phase.start and phase.end and phase.end < phase.start:
                 raise self.bad(
                     ("phase", n, "end"),
                     f"phase {_shown(phase.id)} ends before it starts",
                     "correct the times",
                 )
-        by_start = sorted(enumerate(self.experiment.phases), key=lambda item: item[1].start)
-        for (n, earlier), (m, later) in pairwise(by_start):
+        begun = [(phase.start, n, phase) for n, phase in enumerate(self.experiment.phases) if phase.start]
+        by_start = sorted(begun, key=lambda item: item[0])
+        for (_, n, earlier), (start, m, later) in pairwise(by_start):
             if earlier.end is None:
                 raise self.bad(
                     ("phase", n),
                     f"phase {_shown(earlier.id)} has no end, but {_shown(later.id)} starts after it",
                     "only the last phase may be open: add its end",
                 )
-            if later.start < earlier.end:
+            if start < earlier.end:
                 raise self.bad(
                     ("phase", m, "start"),
                     f"phase {_shown(later.id)} starts before {_shown(earlier.id)} ends",
@@ -285,6 +327,12 @@ class _Contradictions:
 
     def _refuse_bad_steps(self) -> None:
         for n, step in enumerate(self.experiment.steps):
+            if step.phase is not None and step.phase not in self.phases:
+                raise self.bad(
+                    ("step", n, "phase"),
+                    f"there is no phase {_shown(step.phase)}",
+                    _choice(step.phase, self.phases, "add a [[phase]] with this id"),
+                )
             if step.canary is None:
                 if step.action in TYPED:
                     raise self.bad(

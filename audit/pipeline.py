@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,15 +18,19 @@ from functools import partial
 from pathlib import Path
 
 from audit import __version__, adapters
+from audit.assessment.devices import devices
+from audit.assessment.exhibits import exhibited
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
 from audit.assessment.ledger import coverage, recipients, side_by_side
 from audit.assessment.signals import signals
 from audit.assessment.verdicts import verdicts
+from audit.decoding.keyed import parse
 from audit.detection.identifiers import Companions, Key
 from audit.detection.inference import Inference
 from audit.detection.needles import Needles
 from audit.detection.scan import Scan, Scanner
+from audit.experiment import carried_out
 from audit.recipients import data_sources
 from audit.records import Audit, Canary, CaptureSummary, DataSource, Experiment, Gap, LimitHit, Run, Tool
 from audit.sources import BadCapture, Wanted, capture_format, read
@@ -38,10 +43,11 @@ _CONTENT = frozenset({"http", "websocket", "message"})
 
 @dataclass(frozen=True)
 class Capture:
-    """A file to analyse and the name that results use for it."""
+    """A file to analyse, the name that results use for it, and key logs that may open what it holds."""
 
     path: Path
     name: str
+    keys: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -59,14 +65,17 @@ def analyze(
     experiment: Experiment,
     *,
     jobs: int = 1,
+    decoders: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Audit:
     """Audits these captures of one experiment. Without canaries, what was done is inferred first.
 
+    decoders: keyed layers to open, one line each (`audit.decoding.keyed`); raises SpecificationError.
     A capture that cannot be read becomes a gap; raises BadCapture only if none can be read.
     """
     started = datetime.now(UTC)
     clock = time.perf_counter()
+    experiment = carried_out(experiment)
     if not experiment.canaries:
         progress("no canaries: inferring visits and searches from the traffic")
     inference = _infer(captures if not experiment.canaries else ())
@@ -76,7 +85,9 @@ def analyze(
     with ProcessPoolExecutor(jobs) if jobs > 1 and len(captures) > 1 else _InThisProcess() as pool:
         for capture, result in zip(
             captures,
-            pool.map(partial(_scan, canaries=canaries, experiment=experiment), captures),
+            pool.map(
+                partial(_scan, canaries=canaries, experiment=experiment, decoders=tuple(decoders)), captures
+            ),
             strict=True,
         ):
             progress(f"read {capture.name}")
@@ -88,17 +99,22 @@ def analyze(
         if hit and not any(result.interrupted for result in scanned):
             progress("looking for identifiers beside what was found")
             companions = merged(
-                pool.map(partial(_accompany, recipients=hit, experiment=experiment), captures)
+                pool.map(
+                    partial(_accompany, recipients=hit, experiment=experiment, decoders=tuple(decoders)),
+                    captures,
+                )
             )
     refusals = [result.refused for result in scanned if result.refused]
     if refusals and len(refusals) == len(scanned):
         raise refusals[0]
     scans = [result.scan for result in scanned]
     persistent = Persistent(companions, experiment)
+    told, untold = signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries)
     found = [
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),
-        *signals(scans, experiment, canaries),
+        *told,
     ]
+    found = exhibited(found, scans)
     groups = side_by_side(scans)
     who = recipients(groups, experiment, found)
     seen = coverage(groups, experiment, (result.summary.format for result in scanned))
@@ -110,6 +126,7 @@ def analyze(
             seconds=round(time.perf_counter() - clock, 3),
             python=platform.python_version(),
             platform=platform.platform(),
+            salt=secrets.token_hex(16),
         ),
         experiment=experiment,
         captures=tuple(result.summary for result in scanned),
@@ -117,8 +134,9 @@ def analyze(
         findings=tuple(found),
         coverage=seen,
         verdicts=verdicts(found, experiment, canaries, who, seen, _limited(scans)),
-        limits=(*inference.limits(), *_limits(scans)),
+        limits=(*inference.limits(), *untold, *companions.limits(), *_limits(scans)),
         data_sources=_data_sources(),
+        devices=devices(scans, experiment),
     )
 
 
@@ -138,21 +156,25 @@ def _infer(captures: Sequence[Capture]) -> Inference:
     inference = Inference()
     for capture in captures:
         try:
-            for record in read(capture.path, capture.name, Wanted(_CONTENT)):
+            for record in read(capture.path, capture.name, Wanted(_CONTENT, keys=capture.keys)):
                 inference.add(record)
         except BadCapture:
             continue
     return inference
 
 
-def _scan(capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment) -> _Scanned:
-    scanner = Scanner(capture.name, Needles(canaries), experiment)
+def _scan(
+    capture: Capture, canaries: tuple[Canary, ...], experiment: Experiment, decoders: tuple[str, ...]
+) -> _Scanned:
+    scanner = Scanner(capture.name, Needles(canaries), experiment, decoders)
     refused = None
     interrupted = False
     known = "unknown"
     try:
         known = capture_format(capture.path)
-        for record in read(capture.path, capture.name, Wanted(device=experiment.device.addresses)):
+        scanner.scan.supplement = known == "events"
+        wanted = Wanted(device=experiment.device.addresses, keys=capture.keys, phases=experiment.phases)
+        for record in read(capture.path, capture.name, wanted):
             scanner.add(record)
     except BadCapture as refusal:
         refused = refusal
@@ -176,11 +198,15 @@ def _unread(capture: Capture) -> _Scanned:
     return _Scanned(summary, scan)
 
 
-def _accompany(capture: Capture, recipients: frozenset[Key], experiment: Experiment) -> Companions:
+def _accompany(
+    capture: Capture, recipients: frozenset[Key], experiment: Experiment, decoders: tuple[str, ...]
+) -> Companions:
     companions = Companions(recipients)
+    keyed = tuple(map(parse, decoders))
     try:
-        for record in read(capture.path, capture.name, Wanted(_CONTENT, experiment.device.addresses)):
-            companions.add(record)
+        wanted = Wanted(_CONTENT, experiment.device.addresses, keys=capture.keys)
+        for record in read(capture.path, capture.name, wanted):
+            companions.add(record, keyed)
     except BadCapture:
         pass  # told already, by the scan
     return companions

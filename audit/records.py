@@ -25,6 +25,7 @@ GapReason = Literal[
 ]
 SecuredBy = Literal["cleartext", "proxy", "keylog", "dsb"]
 Direction = Literal["up", "down"]
+SideBy = Literal["told", "multicast", "private", "opened", "spoke_first"]
 Granularity = Literal["full", "no_scheme", "no_query", "path", "host", "registrable_domain", "term", "prefix"]
 Expected = Literal["visited_site", "chosen_engine"]
 Origin = Literal["page", "browser", "system", "unknown"]
@@ -66,8 +67,8 @@ class Http(Transmission, frozen=True, kw_only=True, tag="http"):
     """An HTTP request and what is known of its response (RFC 9110). Bodies are as sent: content
     codings are not undone. `path` is the request target with its query. `body` of None means that a
     body was sent and not kept. `request_bytes` and `response_bytes` are the
-    sizes of the bodies as sent. A request that a browser listed and never sent (from its cache, blocked)
-    has the direction `down`."""
+    sizes of the bodies as sent. `response_body` is only kept where it was asked for. A request that a
+    browser listed and never sent (from its cache, blocked) has the direction `down`."""
 
     method: str
     scheme: str
@@ -81,6 +82,7 @@ class Http(Transmission, frozen=True, kw_only=True, tag="http"):
     headers: Headers = ()
     body: bytes | None = b""
     response_headers: Headers = ()
+    response_body: bytes | None = None
     initiator: str | None = None
 
 
@@ -105,7 +107,9 @@ class Dns(Transmission, frozen=True, kw_only=True, tag="dns"):
 
 
 class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
-    """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded."""
+    """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded. `resumes`
+    says whether it offers to go on with an earlier session, which tells the server that it is the same
+    client; None before TLS 1.3, where that is not certain."""
 
     sni: str | None = None
     alpn: tuple[str, ...] = ()
@@ -113,6 +117,7 @@ class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
     ech: bool = False
     ja4: str | None = None
     transport: Literal["tls", "dtls", "quic"] = "tls"
+    resumes: bool | None = None
 
 
 class Message(Transmission, frozen=True, kw_only=True, tag="message"):
@@ -123,9 +128,29 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
     data: Raw = b""
 
 
+class FlowPart(Struct, frozen=True, kw_only=True):
+    """What of a flow fell into one phase; `phase` is None for what fell into none."""
+
+    phase: str | None
+    packets_up: int
+    packets_down: int
+    bytes_up: int
+    bytes_down: int
+    payload_up: int
+    payload_down: int
+    first: float | None
+    last: float | None
+
+
 class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     """A transport connection. Packet and byte counts are None where the format does not tell them;
-    `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read)."""
+    `secured_by` says with what an encrypted connection was opened (`keylog`, `dsb`), None where none was.
+    `bytes_*` count IP bytes, `payload_*` what TCP or UDP carried (or, from a proxy, what it read).
+    `app` is the one that a list made on the device names for it.
+    `tls_records_*` are the sizes of the TLS records of a connection that was let through unread.
+    `side_by` says what told the device's side in a packet capture: its address as `told`, or inferred from a
+    `multicast` receiver, a `private` address, who `opened` the connection, or who `spoke_first`.
+    `parts` divide the counts by phase, where phases are known."""
 
     transport: Literal["tcp", "udp", "icmp", "other"]
     packets_up: int | None = None
@@ -134,11 +159,17 @@ class Flow(Record, frozen=True, kw_only=True, tag="flow"):
     bytes_down: int | None = None
     payload_up: int | None = None
     payload_down: int | None = None
+    tls_records_up: tuple[int, ...] = ()
+    tls_records_down: tuple[int, ...] = ()
     first: float | None = None
     last: float | None = None
     observability: Observability = "not_observed"
     reason: str | None = None
+    secured_by: SecuredBy | None = None
     names: dict[str, tuple[str, ...]] = {}
+    app: str | None = None
+    side_by: SideBy | None = None
+    parts: tuple[FlowPart, ...] = ()
 
 
 class Gap(Record, frozen=True, kw_only=True, tag="gap"):
@@ -150,7 +181,15 @@ class Gap(Record, frozen=True, kw_only=True, tag="gap"):
     detail: str = ""
 
 
-AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap
+class DeviceName(Record, frozen=True, kw_only=True, tag="device"):
+    """What a device on the local network calls itself: `src` is its address, None where it has none yet.
+    `by` is the protocol it said so in."""
+
+    name: str
+    by: Literal["dhcp", "mdns", "llmnr", "nbns", "ssdp"]
+
+
+AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap | DeviceName
 
 # --- the experiment ------------------------------------------------------------------------------
 
@@ -168,12 +207,12 @@ class Browser(Struct, frozen=True, kw_only=True):
 
 
 class Phase(Struct, frozen=True, kw_only=True):
-    """A time interval with a mode. `end` of None: still running."""
+    """A time interval with a mode. `start` of None: planned, not begun; `end` of None: still running."""
 
     id: str
     mode: Literal["idle", "normal", "private"]
     setting: str = "default"
-    start: datetime
+    start: datetime | None = None
     end: datetime | None = None
 
 
@@ -188,11 +227,13 @@ class Canary(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One thing done on the device."""
+    """One thing done on the device, or, as long as `at` is None, to be done. `phase` says in which phase
+    where no canary does."""
 
     at: datetime | None = None
     action: Action
     canary: str | None = None
+    phase: str | None = None
     note: str = ""
 
 
@@ -242,14 +283,17 @@ class LimitHit(Struct, frozen=True, kw_only=True):
 
 class Match(Struct, frozen=True, kw_only=True):
     """One needle found in one field. `offset` counts bytes in the field's data; `part` says which part
-    of an address stands there without its host."""
+    of an address stands there without its host, and `weak` is true where that part is too plain to count alone;
+    `written` how bytes are written there, where that was no layer that unfolding took off."""
 
     canary: str
     granularity: Granularity
     form: str
     offset: int
     length: int
-    part: Literal["", "path", "query"] = ""
+    part: Literal["", "path", "query", "both"] = ""
+    weak: bool = False
+    written: Literal["", "base64", "base64url", "decimal", "hex"] = ""
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):
@@ -313,9 +357,37 @@ class Identifier(Struct, frozen=True, kw_only=True):
     kind: str
 
 
+class Layer(Struct, frozen=True, kw_only=True):
+    """One step on the way to a value: what undoing `layer` yielded ("": the data as sent), how many bytes
+    that is, and the value, or its coded form, with some of what stands around it. `path` is the place in
+    the structure reached so far."""
+
+    layer: str
+    path: str
+    before: str
+    value: str
+    after: str
+    bytes: int
+
+
+class Exhibit(Struct, frozen=True, kw_only=True):
+    """One transmission of a finding as it was sent, and the layers down to the value, outermost first.
+    Long texts are cut, which an ellipsis says; `body_bytes` is the size of the whole body."""
+
+    capture: str
+    transmission: str
+    channel: str
+    request: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+    body_bytes: int
+    layers: tuple[Layer, ...]
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One statement of fact: leak type × recipient × mode × setting × canary or inferred value.
-    Only a finding whose `expected` is None is a leak."""
+    Only a finding whose `expected` is None is a leak. `exhibit` shows the first of the occurrences that
+    hold most of the value in full."""
 
     id: str
     leak_type: str
@@ -331,6 +403,16 @@ class Finding(Struct, frozen=True, kw_only=True):
     identifiers: tuple[Identifier, ...]
     explanation: str | None
     occurrences: tuple[Occurrence, ...]
+    exhibit: Exhibit | None = None
+
+
+class DeviceSeen(Struct, frozen=True, kw_only=True):
+    """An address on the local network and what its device called itself there, by protocol. `audited` says
+    whether it is that of the experiment's device; None where the experiment names no address."""
+
+    address: str | None
+    names: dict[str, tuple[str, ...]]
+    audited: bool | None
 
 
 class CaptureSummary(Struct, frozen=True, kw_only=True):
@@ -342,9 +424,18 @@ class CaptureSummary(Struct, frozen=True, kw_only=True):
     records: dict[str, int]
 
 
+class Activity(Struct, frozen=True, kw_only=True):
+    """When transmissions left: `counts` are of spans of `width` seconds, each named by its start in seconds
+    since the epoch, in order of time."""
+
+    width: int
+    counts: tuple[tuple[int, int], ...]
+
+
 class RecipientSummary(Struct, frozen=True, kw_only=True):
     """One recipient and what went there. Counts are of transmissions that left the device, by mode;
-    `bytes_up` counts what was sent (requests, messages), by mode."""
+    `bytes_up` counts what was sent (requests, messages), by mode. `apps` are those that a list made on the
+    device names for flows to this recipient."""
 
     recipient: Recipient
     ips: tuple[str, ...]
@@ -353,11 +444,22 @@ class RecipientSummary(Struct, frozen=True, kw_only=True):
     first: str | None
     last: str | None
     findings: tuple[str, ...]
+    apps: tuple[str, ...] = ()
+    activity: Activity | None = None
+
+
+class RecordSizes(Struct, frozen=True, kw_only=True):
+    """TLS records in one direction: how many, and their sizes in bytes."""
+
+    count: int
+    smallest: int
+    median: int
+    largest: int
 
 
 class CoverageEntry(Struct, frozen=True, kw_only=True):
     """How well the flows to one recipient in one mode could be seen. Byte counts are None where no
-    capture told them."""
+    capture told them; record sizes are those of connections let through unread."""
 
     host: str | None
     ip: str | None
@@ -367,6 +469,8 @@ class CoverageEntry(Struct, frozen=True, kw_only=True):
     flows: int
     bytes_up: int | None
     bytes_down: int | None
+    tls_records_up: RecordSizes | None = None
+    tls_records_down: RecordSizes | None = None
 
 
 class GapSummary(Struct, frozen=True, kw_only=True):
@@ -380,12 +484,31 @@ class GapSummary(Struct, frozen=True, kw_only=True):
     bytes: int | None
 
 
+class OpaqueEntry(Struct, frozen=True, kw_only=True):
+    """Data to one recipient in one mode and channel that nothing could open: in how many transmissions, how
+    many values, their bytes together, the largest, and the entropy of all of them in bits per byte (0 to
+    8; what is encrypted or compressed has nearly 8 if there is enough of it). `explanation` is what an
+    adapter knows of it."""
+
+    host: str | None
+    ip: str | None
+    mode: Mode
+    channel: str
+    transmissions: int
+    values: int
+    bytes: int
+    largest: int
+    entropy: float
+    explanation: str | None
+
+
 class Coverage(Struct, frozen=True, kw_only=True):
-    """What was and was not seen. What was not seen is unknown, never clean."""
+    """What was and was not seen. What was not seen, or not opened, is unknown, never clean."""
 
     flows: tuple[CoverageEntry, ...]
     gaps: tuple[GapSummary, ...]
     statements: tuple[str, ...]
+    opaque: tuple[OpaqueEntry, ...] = ()
 
 
 class Trials(Struct, frozen=True, kw_only=True):
@@ -407,12 +530,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """The only part of `findings.json` that may differ between two runs on the same input."""
+    """The only part of `findings.json` that may differ between two runs on the same input. `salt` is made
+    by chance: without it nobody computes the mark of a masked value."""
 
     started: str
     seconds: float
     python: str
     platform: str
+    salt: str = ""
 
 
 class Tool(Struct, frozen=True, kw_only=True):
@@ -434,3 +559,4 @@ class Audit(Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     limits: tuple[LimitHit, ...]
     data_sources: tuple[DataSource, ...]
+    devices: tuple[DeviceSeen, ...] = ()

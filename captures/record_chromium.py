@@ -306,7 +306,8 @@ def proxy(room: Path) -> Iterator[subprocess.Popen[bytes]]:
         command += ["-s", ADDONS / addon]
     for name, value in options.items():
         command += ["--set", f"{name}={value}"]
-    with running(*command, log=room / "mitmdump.log") as process:
+    path = os.pathsep.join(filter(None, (str(ADDONS.parent), os.environ.get("PYTHONPATH"))))
+    with running(*command, log=room / "mitmdump.log", environment={"PYTHONPATH": path}) as process:
         wait_for("mitmproxy", lambda: "listening at" in (room / "mitmdump.log").read_text())
         yield process
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -96,6 +97,46 @@ def test_decode_shows_the_layers_and_keeps_hostile_text_inert(tmp_path: Path) ->
     assert "\u202e".encode() not in done.stdout
     lines = [json.loads(line) for line in run("decode", "--json", str(body)).stdout.splitlines()]
     assert lines[-1]["layers"] == ["base64", "json"]
+
+
+def test_decode_says_of_a_telemetry_body_what_a_reader_wants_to_know(tmp_path: Path) -> None:
+    properties = {
+        "url": "https://a.example/health?q=1",
+        "type": "privacy",
+        "$anonymization_id": "OTc3NGQ1NmQ2ODJlNTQ5Yw==",
+    }
+    event = {
+        "time": 1_700_000_000_123,
+        "distinct_id": "9774d56d682e549c",
+        "event": "page",
+        "properties": properties,
+    }
+    text = base64.b64encode(gzip.compress(json.dumps([event]).replace("/", "\\/").encode())).decode()
+    crc = 0
+    for letter in text.encode():
+        crc = crc * 31 + letter & 0xFFFFFFFF
+    body = tmp_path / "body.bin"
+    body.write_text(urlencode({"crc": crc - (crc >> 31 << 32), "gzip": 1, "data_list": text}))
+    shown = run("decode", str(body)).stdout.decode()
+    for said in (
+        "looks like: Sensors Analytics",
+        "base64  undone (not encryption: anyone can read it)",
+        "gzip  unpacked",
+        "url = https://a.example/health?q=1   ← the address of a visited page",
+        "type = privacy   ← says private mode",
+        "time = 1700000000123   ← when it happened: 2023-11-14 22:13:20 UTC",
+        "distinct_id = 9774d56d682e549c   ← an identifier of this installation",
+        "16 bytes of text: 9774d56d682e549c",
+    ):
+        assert said in shown, said
+
+
+def test_decode_says_what_stays_closed(tmp_path: Path) -> None:
+    body = tmp_path / "body.bin"
+    body.write_text(json.dumps({"d": base64.b64encode(bytes(n * n % 251 for n in range(300))).decode()}))
+    shown = run("decode", str(body)).stdout.decode()
+    assert shown.count("could not be opened") == 1
+    assert "it may be encrypted" in shown
 
 
 def test_inspect_prints_every_record(har: Path) -> None:

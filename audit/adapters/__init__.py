@@ -2,7 +2,7 @@
 
 from audit.adapters.engines import Engine, Engines, Search, search_engines
 from audit.adapters.loader import AdapterError, Adapters, load
-from audit.adapters.model import Adapter, Decode, FieldRole
+from audit.adapters.model import Adapter, Decode, FieldRole, Known
 
 __all__ = [
     "Adapter",
@@ -12,6 +12,7 @@ __all__ = [
     "Engine",
     "Engines",
     "FieldRole",
+    "Known",
     "Search",
     "load",
     "search_engines",

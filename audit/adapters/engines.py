@@ -34,6 +34,15 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
 
 
+class EngineExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A made-up request: it submits `term`, or asks suggestions for `typed`; with neither it is a near miss
+    in which nothing may be seen."""
+
+    url: str
+    term: str = ""
+    typed: str = ""
+
+
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A search engine. `charset` is tried where a term is no UTF-8."""
 
@@ -46,6 +55,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     suggestions: tuple[Page, ...] = ()
     suffixes: tuple[str, ...] = ()
     charset: str = "latin-1"
+    example: tuple[EngineExample, ...] = ()
 
     def names(self, hosts: Iterable[str] = ()) -> tuple[str, ...]:
         """The domain suffixes (of `hosts`, else of the engine), with `google.*` written out."""

@@ -18,6 +18,8 @@ import msgspec
 from audit.adapters.engines import Engine, Page, search_engines, suffixes
 from audit.adapters.fingerprints import CHECKS, Request, worth_asking
 from audit.adapters.model import Adapter, FieldRow, Fingerprint, Match
+from audit.decoding.keyed import SpecificationError
+from audit.decoding.keyed import parse as parse_decoder
 from audit.records import DataSource, Http, Transmission, WebSocketMessage
 
 _ENGINES = "search_engines.toml"
@@ -211,6 +213,17 @@ def _complaints(adapter: Adapter) -> Iterable[str]:
             re.compile(match.path)
         except re.error as error:
             yield f"path {match.path!r}: {error}"
+    for decode in adapter.decode:
+        for spec in decode.specs:
+            try:
+                parse_decoder(spec)
+            except SpecificationError as error:
+                yield str(error)
+        if not (decode.specs and decode.reasoning):
+            yield "a decode needs specs and a reasoning"
+    for known in adapter.known:
+        if not (_CHANNEL.fullmatch(known.channel) and known.media and known.reasoning):
+            yield f"what is known of {known.path!r} needs a channel, a media type and a reasoning"
     for row in adapter.fields:
         if not row.reasoning:
             yield f"the fields {row.paths} have no reasoning"

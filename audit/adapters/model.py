@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from audit.decoding.keyed import Decoder, parse
+
 Kind = Literal[
     "account", "advertising", "analytics", "attribution", "captive_portal", "configuration", "crash", "doh",
     "error_logging", "favicon", "ocsp", "page_hints", "push", "safe_browsing", "search", "site_check",
@@ -22,7 +24,7 @@ Kind = Literal[
 Role = Literal[
     "visited_url", "referrer", "title", "search_term", "typed_text", "host", "identifier", "account", "ad_id",
     "install_id", "session_id", "hardware_id", "event_time", "private_flag", "event_name", "usage", "dwell",
-    "click", "hash_prefix", "opaque",
+    "click", "hash", "hash_prefix", "opaque",
 ]  # fmt: skip
 Unit = Literal["s", "ms", "us"]
 Fingerprint = Literal[
@@ -72,12 +74,23 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Decode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A keyed layer of the endpoint, in the language of `audit.decoding.keyed`. Not enabled: known from
-    one unchecked source, kept for those who can check it."""
+    """Keyed layers of the endpoint, in the language of `audit.decoding.keyed`. They open data anywhere in the
+    request, and only where what they yield means something, so that several may be told where it is not
+    known which one it is. Not enabled: kept for those who can check it."""
 
-    spec: str
+    specs: tuple[str, ...]
     reasoning: str
     enabled: bool = True
+
+
+class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A field whose format is known and does not show: what the field at `path` holds, once all that shows
+    was opened, is of this media type, such as `application/x-protobuf`."""
+
+    channel: str
+    path: str
+    media: str
+    reasoning: str
 
 
 class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +140,7 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
     feature: str = ""
     private_by_design: bool = False
     decode: tuple[Decode, ...] = ()
+    known: tuple[Known, ...] = ()
     fields: tuple[FieldRow, ...] = ()
     example: tuple[Example, ...] = ()
 
@@ -151,10 +165,10 @@ class Adapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True
                 return role
         return None
 
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The specs of the keyed layers that are enabled."""
-        return tuple(decode.spec for decode in self.decode if decode.enabled)
+    @cached_property
+    def decoders(self) -> tuple[Decoder, ...]:
+        """The keyed layers that are enabled. Raises SpecificationError where one cannot be read."""
+        return tuple(parse(spec) for decode in self.decode if decode.enabled for spec in decode.specs)
 
     @cached_property
     def _by_channel(self) -> dict[str, _Rows]:

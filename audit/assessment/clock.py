@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def rfc3339(time: float | None) -> str | None:
@@ -10,7 +16,27 @@ def rfc3339(time: float | None) -> str | None:
     if time is None:
         return None
     try:
-        moment = datetime.fromtimestamp(round(time, 6), UTC)
+        second, fraction = divmod(round(time * 1_000_000), 1_000_000)
+    except (OverflowError, ValueError):
+        return None
+    moment = _second(second)
+    return None if moment is None else f"{moment}.{fraction:06}Z"
+
+
+def rfc3339_of(times: NDArray[np.datetime64]) -> list[str | None]:
+    """Many times at once, given in nanoseconds; None where there is none."""
+    import numpy as np
+
+    near = (times + np.timedelta64(500, "ns")).astype("M8[us]")
+    texts: list[str | None] = np.datetime_as_string(near, timezone="UTC").tolist()
+    for index in np.flatnonzero(np.isnat(near)).tolist():
+        texts[index] = None
+    return texts
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str | None:
+    try:
+        return datetime.fromtimestamp(second, UTC).isoformat()[:19]
     except (OverflowError, ValueError, OSError):
         return None
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

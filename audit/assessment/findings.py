@@ -8,7 +8,6 @@ the chosen engine gets the submitted search; what is typed and not submitted is 
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from audit.assessment.clock import rfc3339
 from audit.assessment.identity import Persistent
 from audit.assessment.leak_types import leak_type, severity, table
 from audit.assessment.phases import Placing, place
+from audit.assessment.statement import finding_id
 from audit.detection.needles import SPECIFIC, Needles, parse_address
 from audit.detection.scan import Scan, Sent, recipient_key
 from audit.detection.search import Sighting
@@ -97,7 +97,10 @@ def _evidence(scans: list[Scan], canaries: dict[str, Canary], needles: Needles) 
             canary = canaries[match.canary]
             is_typed = in_sequence or (hit.sent.suggests and canary.kind in ("term", "text"))
             channel = "dns" if _asks_for_names(hit.sent) else hit.sighting.channel
-            code = leak_type(canary, match.granularity, match.form, channel, is_typed)
+            kinds = {load()[adapter].kind for adapter in hit.sent.adapters}
+            code = leak_type(
+                canary, match.granularity, match.form, channel, is_typed, role=hit.role, kinds=kinds
+            )
             found.append(_Evidence(hit.sent, hit.sighting, code, hit.event_time))
     found += [_Evidence(sent, sighting, "S2") for _, sighting, sent in typed.values()]
     return found
@@ -173,7 +176,9 @@ def _finding(
     if code == "S2" and _site(recipient) in {site for _, site in chosen}:
         explanation = explanation or "search suggestions of the engine that was chosen"
     return Finding(
-        id=_identity(code, host or ip, placing, canary, inferred=inferred),
+        id=finding_id(
+            code, host or ip, placing, f"value {canary.value}" if inferred else f"canary {canary.id}"
+        ),
         leak_type=code,
         severity=severity(
             code,
@@ -195,12 +200,6 @@ def _finding(
         explanation=explanation,
         occurrences=tuple(_occurrence(item, experiment, canary) for item in items),
     )
-
-
-def _identity(code: str, recipient: str | None, placing: Placing, canary: Canary, *, inferred: bool) -> str:
-    value = f"value {canary.value}" if inferred else f"canary {canary.id}"
-    parts = (code, recipient or "", placing.mode, placing.setting or "", value)
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _expected(

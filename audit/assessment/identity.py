@@ -21,6 +21,7 @@ def merged(parts: Iterable[Companions]) -> Companions:
     whole = Companions(frozenset().union(*(part.recipients for part in parts)))
     for part in parts:
         whole.transmissions |= part.transmissions
+        whole.full |= part.full
         for where, place in part.places.items():
             mine = whole.places.setdefault(where, Place(place.kind))
             mine.overflown |= place.overflown

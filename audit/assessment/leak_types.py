@@ -7,11 +7,13 @@ hand are here. Nothing here looks at bytes.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib.resources import files
 
 from msgspec import Struct, convert
 
+from audit.adapters.model import Role
 from audit.detection.needles import parse_address
 from audit.records import Canary, Granularity, Severity
 
@@ -21,15 +23,19 @@ _BY_GRANULARITY: dict[Granularity, str] = {
     "full": "B1", "no_scheme": "B1", "no_query": "B3", "path": "B3", "host": "B6", "registrable_domain": "B6",
 }  # fmt: skip
 _HASHED = {"B1": "B5", "B3": "B5", "B6": "B7"}
+_PAGES = ("B1", "B3")
 
 
 class LeakType(Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the table. `feature_level` applies where a declared feature of the recipient explains
-    the transmission."""
+    the transmission. `kinds` of endpoints and `roles` of fields, as adapters tell them, make a value of this
+    type."""
 
     score: int
     level: Severity
     feature_level: Severity | None = None
+    kinds: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,8 +49,20 @@ def table() -> Table:
     return convert(tomllib.loads(files(__package__).joinpath("leak_types.toml").read_text("utf-8")), Table)
 
 
-def leak_type(canary: Canary, granularity: Granularity, form: str, channel: str, typed: bool) -> str:
-    """The type's code. `typed`: seen letter by letter, or where only typed text goes."""
+def leak_type(
+    canary: Canary,
+    granularity: Granularity,
+    form: str,
+    channel: str,
+    typed: bool,
+    *,
+    role: Role | None = None,
+    kinds: AbstractSet[str] = frozenset(),
+) -> str:
+    """The type's code. `typed`: seen letter by letter, or where only typed text goes. `role` is what an
+    adapter says of the field, `kinds` what it says of the endpoint."""
+    if canary.kind != "url" and not typed and not kinds.isdisjoint(table().types["B2"].kinds):
+        return "B2"
     if canary.kind == "url" and channel in _NAME_ONLY and not typed:
         return "D1"
     if typed or canary.kind == "text":
@@ -57,7 +75,9 @@ def leak_type(canary: Canary, granularity: Granularity, form: str, channel: str,
         return "I3"
     address = parse_address(canary.value)
     code = "B6" if address and address.bare else _BY_GRANULARITY.get(granularity, "B6")
-    return code if form == "plain" else _HASHED[code]
+    if form != "plain":
+        return _HASHED[code]
+    return "B4" if code in _PAGES and role in table().types["B4"].roles else code
 
 
 def severity(

@@ -1,7 +1,8 @@
 """Findings to verdicts: one statement per mode and setting, with the findings it rests on.
 
 "No leak seen" is only said where something was planted or done in that mode and traffic of that mode was
-observed; everything else is unknown. Never "clean".
+observed; everything else is unknown. Where part of the traffic stayed closed and no planted value was seen
+even where it belongs, the open part says nothing. Never "clean".
 """
 
 from __future__ import annotations
@@ -64,12 +65,17 @@ def _verdict(
         and len(c.value.strip()) >= MIN_TOKEN
         and (not phases or c.phase in {p.id for p in phases})
     ]
+    closed = [e for e in coverage.flows if e.mode == mode and e.observability != "observed"]
+    unseen = sum(e.flows for e in closed)
     if leaks:
         recipients = len({(f.recipient.host, f.recipient.ip) for f in leaks})
         who = "one recipient" if recipients == 1 else f"{recipients} recipients"
         what = "one leak" if len(leaks) == 1 else f"{len(leaks)} leaks"
         answer = "leak"
         statement = f"In {name} {what} to {who} {'was' if len(leaks) == 1 else 'were'} found."
+    elif unseen and looked_for and not any(f.leak_type != "D1" for f in here):
+        answer = "unknown"
+        statement = f"In {name} nothing can be said: no value looked for was seen anywhere, not even at the sites visited."
     elif looked_for and mode in observed:
         answer = "no_leak_seen"
         statement = (
@@ -82,10 +88,15 @@ def _verdict(
         statement = f"In {name} nothing can be said: " + (
             "no traffic was observed." if looked_for else "no value was planted or could be inferred."
         )
-    unseen = sum(e.flows for e in coverage.flows if e.mode == mode and e.observability != "observed")
     if unseen:
         flows = "One flow" if unseen == 1 else f"{unseen} flows"
-        statement += f" {flows} could not be read: what was carried is unknown."
+        count = len({(e.host, e.ip) for e in closed})
+        sent = [e.bytes_up for e in closed if e.bytes_up is not None]
+        size = f" in the {sum(sent):,} bytes sent" if any(sent) else ""
+        statement += (
+            f" {flows} to {'one recipient' if count == 1 else f'{count} recipients'} could not be read:"
+            f" what was carried{size} is unknown."
+        )
     if limited:
         what = "One transmission was" if limited == 1 else f"{limited} transmissions were"
         statement += f" {what} not looked at in full, because a bound was hit."

@@ -2,34 +2,42 @@
 
 Machine output goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something was found (with
 --fail-on; for `search`: nothing was found), 2 bad input or usage with one line on stderr, 130 interrupted.
-Each command imports the rooms it needs itself, so that help and completion answer at once.
+A command's module is imported when the command is needed, and imports the rooms it needs itself, so that
+all of them start at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from audit import __version__
-from audit.cli.analyze import analyze
-from audit.cli.completion import completion
-from audit.cli.decode import decode
-from audit.cli.inspect import inspect
-from audit.cli.report import report
-from audit.cli.search import search
-from audit.cli.sniff import sniff
-from audit.experiment import BadExperiment
-from audit.reporting import findings as findings_file
-from audit.reporting.wire import inert
-from audit.sources import BadCapture
 
-_COMMANDS: tuple[click.Command, ...] = (analyze, report, inspect, search, decode, sniff, completion)
+_COMMANDS = (
+    "analyze", "report", "compare", "export", "sign", "verify", "inspect", "search", "decode", "plan", "capture", "mark", "sniff", "doctor", "completion",
+)  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands, each in the module of its name, which is imported when the command is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"audit.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="privacy-audit")
 def cli() -> None:
     """Shows which browsing and search data a device sent, to whom, and in which mode.
@@ -39,10 +47,6 @@ def cli() -> None:
       privacy-audit analyze my-experiment/        audit an experiment folder
       privacy-audit analyze flows.mitm page.har   audit captures alone
     """
-
-
-for _command in _COMMANDS:
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:
@@ -61,7 +65,7 @@ def main() -> NoReturn:
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "privacy-audit"
         code = _told(f"{error.format_message()} (see '{where} --help')", 2)
-    except (click.ClickException, BadCapture, BadExperiment, findings_file.BadFindings) as error:
+    except _refusals() as error:
         code = _told(error.format_message() if isinstance(error, click.ClickException) else str(error), 2)
     except BrokenPipeError:
         # whoever read our output has seen enough; Python would complain again at exit
@@ -74,7 +78,18 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def _refusals() -> tuple[type[Exception], ...]:
+    """The errors that say what is wrong with the input; looked up only where one was raised."""
+    from audit.experiment import BadExperiment
+    from audit.reporting.findings import BadFindings
+    from audit.sources import BadCapture
+
+    return click.ClickException, BadCapture, BadExperiment, BadFindings
+
+
 def _told(message: str, code: int) -> int:
+    from audit.reporting.wire import inert
+
     line = " ".join(inert(message, 2_000).split())
     print(f"privacy-audit: {line}", file=sys.stderr)
     return code

@@ -10,7 +10,8 @@ from typing import get_args
 import click
 import msgspec
 
-from audit.cli.targets import audited, private
+from audit.cli.decoders import decoder_option
+from audit.cli.targets import audited, keys_option, private
 from audit.cli.terminal import say, stderr
 from audit.records import Audit, Canary, CanaryKind, Severity
 from audit.reporting import findings as findings_file
@@ -24,6 +25,8 @@ _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
               help="The experiment.toml that belongs to captures lying elsewhere.")  # fmt: skip
 @click.option("--canary", "given", multiple=True, metavar="KIND=VALUE",
               help=f"A value to look for; KIND is one of {', '.join(get_args(CanaryKind))}. Repeatable.")  # fmt: skip
+@keys_option
+@decoder_option
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Captures analysed at once."
 )
@@ -33,8 +36,8 @@ _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
     "--fail-on", type=click.Choice(_SEVERITIES), help="Exit with 1 if a leak this severe was found."
 )
 def analyze(
-    targets: tuple[str, ...], experiment_file: Path | None, given: tuple[str, ...], jobs: int,
-    output: Path | None, fail_on: Severity | None,
+    targets: tuple[str, ...], experiment_file: Path | None, given: tuple[str, ...], keys: tuple[Path, ...],
+    decoders: tuple[str, ...], jobs: int, output: Path | None, fail_on: Severity | None,
 ) -> None:  # fmt: skip
     """Audits an experiment folder or captures; writes report.html and findings.json.
 
@@ -44,16 +47,19 @@ def analyze(
     \b
     Examples:
       privacy-audit analyze captures/my-phone/
+      privacy-audit analyze phone.pcapng --keys keys.log
       privacy-audit analyze flows.mitm --canary term="marble otter h4q2" -o result/
     """
     from audit import pipeline
     from audit.reporting import html
 
     with ExitStack() as stack:
-        folder, experiment, captures = audited(targets, experiment_file, stack)
+        folder, experiment, captures = audited(targets, experiment_file, stack, keys)
         experiment = msgspec.structs.replace(experiment, canaries=(*experiment.canaries, *_given(given)))
         with stderr.status("reading") as status:
-            audit = pipeline.analyze(captures, experiment, jobs=jobs, progress=status.update)
+            audit = pipeline.analyze(
+                captures, experiment, jobs=jobs, decoders=decoders, progress=status.update
+            )
         where = output or folder or Path("audit-result")
         private(where)
         findings_file.write(audit, where)

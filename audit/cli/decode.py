@@ -8,6 +8,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from audit.cli.decoders import decoder_option
 from audit.cli.targets import path_of
 from audit.cli.terminal import say
 
@@ -15,18 +16,20 @@ from audit.cli.terminal import say
 @click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per field.")
-def decode(file: str, as_json: bool) -> None:
+@decoder_option
+def decode(file: str, as_json: bool, decoders: tuple[str, ...]) -> None:
     """Shows the tree of layers that FILE unfolds into; - reads stdin.
 
     \b
-    Example:
+    Examples:
       privacy-audit decode body.bin
+      privacy-audit decode body.bin --decoder "rc4:key=text:secret"
     """
-    from audit.decoding import unfold
+    from audit.decoding.keyed import parse, unfold_with
     from audit.reporting.tree import branches
 
     with path_of(file) as path:
-        tree = unfold(path.read_bytes())
+        tree = unfold_with(map(parse, decoders), path.read_bytes())
     if as_json:
         for index, field in enumerate(tree.fields):
             click.echo(msgspec.json.encode({

@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 import msgspec
+from msgspec.structs import asdict
 
-from audit.assessment.clock import rfc3339
-from audit.cli.targets import path_of
-from audit.records import AnyRecord
-from audit.sources import Wanted, read
+from audit.assessment.clock import rfc3339, rfc3339_of
+from audit.cli.following import following
+from audit.cli.targets import keys_option, path_of
+from audit.records import AnyRecord, Flow
+from audit.sources import Wanted, read, read_as
+from audit.sources.shape import Columns
 
-_UNSHOWN = ("body", "headers", "response_headers", "data", "initiator")
+_UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
+_encode = msgspec.json.Encoder().encode
 
 
 @click.command()
 @click.argument("capture", metavar="CAPTURE")
 @click.option("--kind", "kinds", metavar="KIND,...", help="Only these kinds, such as http,dns,gap.")
+@click.option("--id", "ids", multiple=True, metavar="ID",
+              help="Only the transmission of this id, with its headers and its body. Repeatable.")  # fmt: skip
+@keys_option
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )
-def inspect(capture: str, kinds: str | None, jobs: int) -> None:
+@click.option("--device", multiple=True, metavar="ADDRESS", help="An IP address of the device. Repeatable.")
+@click.option("--follow", is_flag=True, help="Go on as the packet capture grows, until interrupted.")
+def inspect(
+    capture: str, kinds: str | None, ids: tuple[str, ...], keys: tuple[Path, ...], jobs: int,
+    device: tuple[str, ...], *, follow: bool,
+) -> None:  # fmt: skip
     """Prints every record the sources see in CAPTURE as JSON lines; - reads stdin.
 
     \b
     Example:
       privacy-audit inspect flows.mitm --kind http | jq -r .authority | sort | uniq -c
+      privacy-audit inspect phone.pcapng --keys keys.log --kind http
+      tcpdump -w - | privacy-audit inspect - --follow --kind dns,tls
+      privacy-audit inspect flows.mitm --id f16
     """
-    wanted = Wanted(_kinds(kinds), jobs=jobs)
+    wanted = Wanted(_kinds(kinds), device, jobs, keys)
+    gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
+    if follow:
+        with following(capture) as more:
+            for line in _told(more.path, capture, wanted._replace(more=more), ids):
+                out.write(line)
+                out.flush()
+        return
     with path_of(capture) as path:
-        for record in read(path, Path(capture).name, wanted):
-            out.write(_line(record) + b"\n")
+        out.writelines(_told(path, capture, wanted, ids))
     out.flush()
+
+
+def _told(path: Path, capture: str, wanted: Wanted, ids: tuple[str, ...]) -> Iterator[bytes]:
+    if ids:
+        records = read(path, Path(capture).name, wanted)
+        return (_whole(each) for each in records if getattr(each, "id", None) in ids)
+    return read_as(_Lines(), path, Path(capture).name, wanted)
 
 
 def _kinds(text: str | None) -> frozenset[str] | None:
@@ -48,10 +78,43 @@ def _kinds(text: str | None) -> frozenset[str] | None:
     return frozenset(wanted)
 
 
-def _line(record: AnyRecord) -> bytes:
-    values: dict[str, Any] = {"kind": record.__struct_config__.tag}
-    for name in record.__struct_fields__:
-        if name not in _UNSHOWN:
-            value = getattr(record, name)
-            values[name] = rfc3339(value) if name in ("time", "first", "last") else value
-    return msgspec.json.encode(values)
+class _Lines:
+    """Records as JSON lines: their times as text, without what is not shown."""
+
+    def record(self, record: AnyRecord) -> bytes:
+        values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
+        values["time"] = rfc3339(record.time)
+        if isinstance(record, Flow):
+            values["first"], values["last"] = rfc3339(record.first), rfc3339(record.last)
+            for name in ("tls_records_up", "tls_records_down"):
+                if not values[name]:
+                    del values[name]
+        else:
+            for name in _UNSHOWN:
+                values.pop(name, None)
+        return _encode(values) + b"\n"
+
+    def flows(self, columns: Columns) -> list[bytes]:
+        first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
+        columns = {**columns, "time": first, "first": first, "last": last}
+        names = [name for name in Flow.__struct_fields__ if name in columns]
+        line = msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
+        rows = map(line, *(columns[name] for name in names))
+        return [_encode(row) + b"\n" for row in rows]
+
+
+def _whole(record: AnyRecord) -> bytes:
+    """A transmission with all that it carried; bytes that are no UTF-8 stand there as \\xNN."""
+    values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
+    values["time"] = rfc3339(record.time)
+    for name in ("headers", "response_headers"):
+        if name in values:
+            values[name] = [[_text(part) for part in header] for header in values[name]]
+    for name in ("body", "response_body", "data"):
+        if values.get(name) is not None:
+            values[name] = _text(values[name])
+    return _encode(values) + b"\n"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

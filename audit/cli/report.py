@@ -15,15 +15,24 @@ from audit.reporting import findings as findings_file
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: DIR/report.html]"
 )
 @click.option("--unmask", is_flag=True, help="Show identifiers and inferred values; for your eyes only.")
-def report(folder: Path, output: Path | None, unmask: bool) -> None:
+@click.option("--pdf", "paper", is_flag=True, help="Print it to a PDF file, through Chromium.")
+def report(folder: Path, output: Path | None, unmask: bool, paper: bool) -> None:
     """Renders the report again from DIR/findings.json alone.
 
     \b
-    Example:
+    Examples:
       privacy-audit report result/ --unmask -o unmasked.html
+      privacy-audit report result/ --pdf
     """
-    from audit.reporting import html
+    from audit.cli.terminal import Refused
+    from audit.reporting import html, pdf
 
     audit = findings_file.load(folder / findings_file.NAME)
-    target = output or folder / ("report-unmasked.html" if unmask else "report.html")
-    click.echo(findings_file.write_private(target, html.render(audit, unmask=unmask).encode()))
+    name = "report-unmasked" if unmask else "report"
+    target = output or folder / f"{name}.{'pdf' if paper else 'html'}"
+    text = html.render(audit, unmask=unmask)
+    try:
+        content = pdf.pdf(text) if paper else text.encode()
+    except pdf.NoPdf as reason:
+        raise Refused(str(reason)) from None
+    click.echo(findings_file.write_private(target, content))

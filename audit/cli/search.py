@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from audit.cli.decoders import decoder_option
 from audit.cli.targets import path_of
 from audit.cli.terminal import say
 from audit.records import Canary, CanaryKind
@@ -15,7 +16,8 @@ from audit.records import Canary, CanaryKind
 @click.option(
     "--value", "values", multiple=True, required=True, help="What to look for: an address or words."
 )
-def search(files: tuple[str, ...], values: tuple[str, ...]) -> None:
+@decoder_option
+def search(files: tuple[str, ...], values: tuple[str, ...], decoders: tuple[str, ...]) -> None:
     """Looks for values in raw bodies, through every coding; JSON lines, one per match; - reads stdin.
 
     \b
@@ -23,6 +25,7 @@ def search(files: tuple[str, ...], values: tuple[str, ...]) -> None:
       privacy-audit search --value "https://example.org/a?b=c" body.bin
     """
     from audit.decoding.channels import Channel
+    from audit.decoding.keyed import parse
     from audit.detection.needles import Needles
     from audit.detection.search import Searcher
 
@@ -32,10 +35,12 @@ def search(files: tuple[str, ...], values: tuple[str, ...]) -> None:
         )
     canaries = tuple(Canary(id=value, kind=_kind_of(value), value=value) for value in values)
     searcher = Searcher(Needles(canaries))
+    keyed = tuple(map(parse, decoders))
     count = 0
     for name in files:
         with path_of(name) as path:
-            result = searcher.search([Channel("body", path.read_bytes())])
+            body = [Channel("body", path.read_bytes())]
+        result = searcher.search(body, searcher.open(body, (), keyed) if keyed else ())
         for limit in result.limits:
             say(f"{name}: not looked at in full: {limit.detail}")
         for sighting in result.sightings:

@@ -9,13 +9,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.cli.terminal import Refused
-from audit.experiment import capture_paths, load
+import click
+
 from audit.records import Experiment
 from audit.reporting import findings as findings_file
 
 if TYPE_CHECKING:
     from audit.pipeline import Capture
+
+
+keys_option = click.option(
+    "--keys", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True),
+    metavar="FILE", help="A key log that opens encrypted connections of packet captures. Repeatable.",
+)  # fmt: skip
 
 
 @contextmanager
@@ -32,9 +38,12 @@ def path_of(name: str) -> Iterator[Path]:
 
 
 def audited(
-    targets: tuple[str, ...], experiment_file: Path | None, stack: ExitStack
+    targets: tuple[str, ...], experiment_file: Path | None, stack: ExitStack, keys: tuple[Path, ...] = ()
 ) -> tuple[Path | None, Experiment, list[Capture]]:
-    """The experiment folder (if that is what was given), the experiment and its captures."""
+    """The experiment folder (if that is what was given), the experiment and its captures, each with the
+    key logs the experiment names and those of `keys`."""
+    from audit.cli.terminal import Refused
+    from audit.experiment import capture_paths, key_paths, load
     from audit.pipeline import Capture
 
     if len(targets) == 1 and Path(targets[0]).is_dir():
@@ -45,15 +54,17 @@ def audited(
             raise Refused(
                 f"{folder}: no captures in this experiment; record some or name them in experiment.toml"
             )
-        return folder, experiment, [Capture(p, str(p.relative_to(folder))) for p in paths]
+        logs = (*key_paths(experiment_file.parent if experiment_file else folder, experiment), *keys)
+        return folder, experiment, [Capture(p, str(p.relative_to(folder)), logs) for p in paths]
     experiment = load(experiment_file) if experiment_file else Experiment()
+    logs = (*(key_paths(experiment_file.parent, experiment) if experiment_file else ()), *keys)
     names = [Path(target).name for target in targets]
     captures = []
     for target, name in zip(targets, names, strict=True):
         path = stack.enter_context(path_of(target))
         if path.is_dir():
             raise Refused(f"{target}: is a folder; give one experiment folder alone, or captures")
-        captures.append(Capture(path, name if names.count(name) == 1 else target))
+        captures.append(Capture(path, name if names.count(name) == 1 else target, logs))
     return None, experiment, captures
 
 

@@ -82,7 +82,7 @@ class Purse:
 
     @classmethod
     def filled(cls, bounds: Bounds) -> Purse:
-        return cls(bounds, bounds.bytes, bounds.work, bounds.fields)
+        return cls(bounds, bounds.bytes, bounds.work, bounds.fields - 1)  # the root is one
 
     def allowance(self, size: int) -> int:
         """How many bytes data of that size may expand to."""

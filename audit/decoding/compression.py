@@ -311,7 +311,9 @@ def _may_unsnap(data: bytes) -> bool:
 
 
 def _may_unlz4(data: bytes) -> bool:
-    return _lz4_begins(data) or (0 < int.from_bytes(data[:4], "little") <= len(data) * 255 and _lz4_begins(data[4:]))
+    return _lz4_begins(data) or (
+        0 < int.from_bytes(data[:4], "little") <= len(data) * 255 and _lz4_begins(data[4:])
+    )
 
 
 def _lz4_begins(block: bytes) -> bool:
@@ -388,7 +390,9 @@ def likely(data: bytes, at: int) -> Iterator[Headerless]:
         yield _RAW_LZ4
 
 
-_INNER = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|\xff\x06\x00\x00sNaPpY|x[\x01\x5e\x9c\xda]")
+_INNER = re.compile(
+    rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|\xff\x06\x00\x00sNaPpY|x[\x01\x5e\x9c\xda]"
+)
 _MAX_INNER = 64
 
 

@@ -17,10 +17,8 @@ from audit.decoding.evidence import HEADS
 from audit.decoding.hiding import may_hide
 
 NAME = "embedded"
-_CHARACTER = (
-    rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
-)
-_RUN = re.compile(_CHARACTER + rb"{12,}+")
+_CHARACTER = rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
+_RUN = re.compile(_CHARACTER + rb"{14,}+")
 _SPEAKS = re.compile(rb"[ -~]{6,}|(?:[ -~]\0{1,3}){5}|(?:\0{1,3}[ -~]){5}")
 _WIDE = tuple(
     (name, re.compile(pattern))
@@ -94,8 +92,8 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
         return
     if markless:
         for lead in range(1, _LEADS + 1):
-            for coding in compression.likely(data, lead):
-                for piece in coding.begun(data[lead:], _TAILS, purse):
+            for engine in compression.likely(data, lead):
+                for piece in engine.begun(data[lead:], _TAILS, purse):
                     yield piece._replace(offset=lead)
             if lzstring.may_begin(data, lead):
                 for piece in lzstring.BYTES.peel(data[lead:], "", purse):

@@ -57,7 +57,13 @@ def is_clean(data: bytes) -> bool:
 def is_noise(data: bytes) -> bool:
     """Whether short data shows nothing at all: neither a few letters together, nor a header, nor UTF-16 or
     GB 18030. So look identifiers, digests and keys, of which telemetry is full."""
-    if not 8 <= len(data) <= 64 or data.isascii() or data[0] in _SMALL or _SHOWING.search(data) or is_zlib(data):
+    if (
+        not 8 <= len(data) <= 64
+        or data.isascii()
+        or data[0] in _SMALL
+        or _SHOWING.search(data)
+        or is_zlib(data)
+    ):
         return False
     if len(data) == len(data.translate(None, _CONTROLS)):
         return False

@@ -121,7 +121,7 @@ def may_hide(data: bytes) -> bool:
     """Whether anything in text data could be encoded: marks of a coding of characters, a run of letters
     that may be base64, base32, base58 or hex, lists of byte values, letters of base85, reversed or
     rotated addresses, or anything that is no printable ASCII. Fast; never wrong when it says no, but for
-    words reversed or rotated that are no address, and a form's `+` for a space."""
+    words reversed, rotated or XORed that are no address, and a form's `+` for a space."""
     if b"%" in data or b"\\" in data or not data.isascii() or b"//:" in data or b"uggc" in data:
         return True
     if b"=" in data and _QUOTED.search(data):

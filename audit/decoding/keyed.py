@@ -253,6 +253,11 @@ def named(fields: Iterable[Field]) -> dict[str, bytes]:
     return values
 
 
+def layers(decoders: Iterable[Decoder], fields: Fields) -> tuple[Keyed, ...]:
+    """The layers whose keys follow from these fields."""
+    return tuple(layer for decoder in decoders if (layer := decoder.coding(fields)))
+
+
 def unfold_with(
     decoders: Iterable[Decoder],
     data: bytes,
@@ -264,6 +269,5 @@ def unfold_with(
     """Unfolds data, then once more with the keyed layers whose keys follow from what the first time opened
     (and from `fields` of other parts of the request)."""
     tree = unfold(data, hints, bounds=bounds)
-    known = {**(fields or {}), **named(tree.fields)}
-    codings = tuple(coding for decoder in decoders if (coding := decoder.coding(known)))
-    return unfold(data, hints, bounds=bounds, extra=codings) if codings else tree
+    extra = layers(decoders, {**(fields or {}), **named(tree.fields)})
+    return unfold(data, hints, bounds=bounds, extra=extra) if extra else tree

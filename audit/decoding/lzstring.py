@@ -24,11 +24,12 @@ _START = 16
 _MAX_INPUT = 1 << 18
 _MAX_OUTPUT = 1 << 20
 _WORK = 64
+_SLACK = 32  # bits behind the end: what fills up the last letter or byte, and what may follow
 
 
 def decompress(bits: str, limit: int) -> str | None:
     """The text that a stream of bits ("0" and "1") stands for; None if it is none, or longer than
-    `limit` characters; "" if it is cut."""
+    `limit` characters, or ended long before the bits do; "" if it is cut."""
     at = 0
     width = 2
     words = ["", "", ""]
@@ -41,7 +42,7 @@ def decompress(bits: str, limit: int) -> str | None:
         code = int(bits[at : at + width][::-1], 2)
         at += width
         if code == _END:
-            return "".join(out) if out else None
+            return "".join(out) if out and end - at <= _SLACK else None
         if code in (_LITERAL_8, _LITERAL_16):
             length = 8 if code == _LITERAL_8 else 16
             if at + length > end:

@@ -158,6 +158,7 @@ _Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*
 _GIT = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 _ASCII85 = bytes(range(33, 118))
 _ODD = b"!\"#$%&'()*,:;<>?@[\\]^`{|}~"
+_OF_NUMBERS = b"0123456789.,:+- "
 _MIN_85 = 10
 _MAX_85 = 1 << 20
 
@@ -202,7 +203,8 @@ class Base85:
         # a third of the alphabet are marks of punctuation
         odd = len(letters) != len(letters.translate(None, _ODD)) or data.startswith(b"<~")
         if (
-            (not odd and (len(letters) < 60 or letters.isalpha()))
+            len(letters.translate(None, _OF_NUMBERS)) * 4 < len(letters)
+            or (not odd and (len(letters) < 60 or letters.isalpha()))
             or b"://" in letters
             or not purse.charge(len(letters) * 16)
         ):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from audit.decoding.base64_runs import mixed, unbase64
+from audit.decoding.base64_runs import unbase64
 from audit.decoding.coding import CONTROL, DIGIT, LETTER, Piece, Purse
 from audit.decoding.hiding import plain
 
@@ -133,7 +133,9 @@ def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
 def _is_plain_name(name: object, *, coded_only: bool) -> bool:
     """Whether a member's name carries nothing to look for."""
     label = _label(name)
-    return _PLAIN_NAME.fullmatch(label) is not None or (coded_only and plain(label.encode("utf-8", "replace")))
+    return _PLAIN_NAME.fullmatch(label) is not None or (
+        coded_only and plain(label.encode("utf-8", "replace"))
+    )
 
 
 def _digits(number: float) -> bytes:

@@ -33,7 +33,16 @@ from audit.decoding import (
     text,
 )  # fmt: skip
 from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, Sought, fits, kinds
-from audit.decoding.evidence import has_head, is_clean, is_text, marked, names_address, is_noise, reads, telling
+from audit.decoding.evidence import (
+    has_head,
+    is_clean,
+    is_noise,
+    is_text,
+    marked,
+    names_address,
+    reads,
+    telling,
+)
 from audit.decoding.hiding import inert, is_token, may_hide, token_speaks
 from audit.records import Field, LimitHit
 
@@ -94,10 +103,21 @@ _CHANCY = frozenset(coding.name for coding in (*guesses.DISGUISES, XOR))
 # Layers that chance does not produce: what they open must have been meant.
 _PROOF = frozenset((
     "gzip", "zstd", "lz4", "snappy", "zlib", "json", "ndjson", "multipart", "jwt", "dns", "xml", "uuencode",
-    "msgpack", "cbor", "bond", "utf-32le", "utf-32be", "bytes",
+    "utf-32le", "utf-32be", "bytes",
 ))  # fmt: skip
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
-_CERTAIN = _PROOF | {"protobuf", "grpc", "cookie", "utf-8", "gb18030", "brotli", "deflate"}
+_CERTAIN = _PROOF | {
+    "msgpack",
+    "cbor",
+    "bond",
+    "protobuf",
+    "grpc",
+    "cookie",
+    "utf-8",
+    "gb18030",
+    "brotli",
+    "deflate",
+}
 # Layers that open parts of data and say nothing of the rest.
 _PARTS = frozenset(("url", "punycode", embedded.NAME))
 _DECLARING = frozenset(("form", "application/x-www-form-urlencoded", "cookie"))
@@ -126,18 +146,19 @@ def unfold(
     bounds: Bounds | None = None,
     sought: Sought | None = None,
     extra: tuple[Candidate, ...] = (),
+    sparing: bool = False,
 ) -> Tree:
     """Opens every layer of `data`.
 
     hints: what is declared of the data, outermost first: HTTP content codings in the order in which
     they must be undone, then a media type or `form`, `cookie`, `form-value`.
-    sought: what is looked for. It makes sure of what could only be guessed; and text in which nothing is
-    encoded and nothing of it shows is not taken apart.
+    sought: what is looked for; makes sure of what could only be guessed.
     extra: candidates tried before the others, such as keyed layers (`audit.decoding.keyed`).
+    sparing: text in which nothing is encoded, and nothing sought shows, is not taken apart.
     Raises nothing: what cannot be opened stays a field, marked `opaque` if it is no text, and bounds
     that were hit are in the result.
     """
-    return _Growth(data, bounds or Bounds(), sought, extra).tree(hints)
+    return _Growth(data, bounds or Bounds(), sought, extra, sparing=sparing).tree(hints)
 
 
 class _Growth:
@@ -146,9 +167,16 @@ class _Growth:
     `doubtful` are the fields to guess at, each with the readings that are known already."""
 
     def __init__(
-        self, data: bytes, bounds: Bounds, sought: Sought | None, extra: tuple[Candidate, ...]
+        self,
+        data: bytes,
+        bounds: Bounds,
+        sought: Sought | None,
+        extra: tuple[Candidate, ...],
+        *,
+        sparing: bool = False,
     ) -> None:
         self.bounds = bounds
+        self.sparing = sparing and sought is not None
         self.sought = sought
         self.candidates = extra + _CANDIDATES
         self.of_noise = extra + _OF_NOISE
@@ -173,7 +201,7 @@ class _Growth:
                 break
             if self.top.get(index, index) not in self.solved:
                 self._guess(index, readings, purse)
-        if purse.hits:
+        if any(hit.bound in ("fields", "bytes", "time") for hit in purse.hits):
             self.purse.note("time", "not every reading of what nothing marks was tried to its end")
         return Tree(self._pruned(), self.purse.hits)
 
@@ -188,7 +216,7 @@ class _Growth:
             if len(parent.layers) >= self.bounds.depth:
                 purse.note("depth", f"more than {self.bounds.depth} layers")
                 continue
-            if sought:
+            if self.sparing and sought:
                 traced = sought.traced(data)
                 if not traced and len(data) >= 64 and data.isascii() and not may_hide(data) and reads(data):
                     continue
@@ -233,10 +261,10 @@ class _Growth:
         if not purse.charge(len(data) + _PER_FIELD):
             return [], hints
         if inert(data) and (not hints or (hints[0] == "form-value" and b"+" not in data)):
-            if len(data) >= _MIN_TEXT and (self.sought is None or not purse.coded_only):
+            if len(data) >= _MIN_TEXT and not purse.coded_only:
                 self.doubtful.append((index, []))
             return [], hints
-        if is_noise(data):
+        if not hints and is_noise(data):
             self.doubtful.append((index, _NOISE))
             return [], hints
         codings = _codings(kinds(data))
@@ -321,12 +349,13 @@ class _Growth:
         proof = [0] * len(self.fields)
         best: dict[int, tuple[int, int]] = {}
         for index in range(len(self.fields) - 1, 0, -1):
-            root, parent = self.guess[index], self.fields[index].parent or 0
+            root = self.guess[index]
+            above = self.fields[index].parent or 0
             if root is not None:
                 proof[index] = max(proof[index], self._proof(index, root))
-            proof[parent] = max(proof[parent], proof[index])
+            proof[above] = max(proof[above], proof[index])
             if proof[index]:
-                best[parent] = max(best.get(parent, (0, 0)), (proof[index], -index))
+                best[above] = max(best.get(above, (0, 0)), (proof[index], -index))
         kept: list[Field] = []
         place: dict[int, int] = {}
         for index, field in enumerate(self.fields):

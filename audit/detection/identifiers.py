@@ -13,11 +13,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from audit.adapters import load
-from audit.decoding import unfold
-from audit.decoding.channels import Channel, channels
+from audit.decoding import Tree
+from audit.decoding.channels import channels
+from audit.decoding.keyed import Decoder
+from audit.detection.opened import opened
 from audit.detection.roles import roles
 from audit.detection.scan import recipient_key
-from audit.records import AnyRecord, Http, Message, WebSocketMessage
+from audit.records import AnyRecord, Http, LimitHit, Message, WebSocketMessage
 
 KNOWN_ROLES = ("hardware_id", "account", "ad_id", "install_id", "identifier", "session_id")
 # of one place at one recipient; what has more different values than this identifies nobody for long
@@ -52,9 +54,10 @@ class Companions:
     recipients: frozenset[Key]
     places: dict[tuple[Key, str], Place] = field(default_factory=dict)
     transmissions: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
+    full: bool = False
 
-    def add(self, record: AnyRecord) -> None:
-        """Looks at one record."""
+    def add(self, record: AnyRecord, decoders: tuple[Decoder, ...] = ()) -> None:
+        """Looks at one record. `decoders`: keyed layers beside those that adapters know."""
         if not isinstance(record, Http | WebSocketMessage | Message) or record.direction != "up":
             return
         key = recipient_key(record.host, record.dst)
@@ -62,20 +65,30 @@ class Companions:
             return
         parts = channels(record)
         carried: dict[str, tuple[str, str]] = {}
-        for told in roles(parts, load().recognise(record)):
+        adapters = load().recognise(record)
+        trees = opened(parts, adapters, decoders)
+        for told in roles(parts, trees, adapters):
             if told.role in KNOWN_ROLES and told.value:
                 carried[_name(told.channel, told.path)] = (told.role, told.value.decode("utf-8", "replace"))
-        for channel in parts:
+        for channel, tree in zip(parts, trees, strict=True):
             if channel.name not in _SKIPPED:
-                for name, value in _tokens(channel):
+                for name, value in _tokens(channel.name, tree):
                     carried.setdefault(name, ("recurring", value))
         here = self.transmissions.setdefault((record.capture, record.id), [])
         for name, (kind, value) in carried.items():
             if self._note(key, name, kind, value, record.time):
                 here.append((name, value))
 
+    def limits(self) -> tuple[LimitHit, ...]:
+        """The bound on the number of places, if it was hit."""
+        if not self.full:
+            return ()
+        said = f"identifiers were looked for in the first {MAX_PLACES} fields only"
+        return (LimitHit(bound="fields", detail=said),)
+
     def _note(self, key: Key, name: str, kind: str, value: str, time: float | None) -> bool:
         if (key, name) not in self.places and len(self.places) >= MAX_PLACES:
+            self.full = True
             return False
         place = self.places.setdefault((key, name), Place(kind))
         if place.overflown:
@@ -94,11 +107,11 @@ def _name(channel: str, path: str) -> str:
     return f"{channel} {_INDEX.sub('[*]', path)}".strip()
 
 
-def _tokens(channel: Channel) -> list[tuple[str, str]]:
+def _tokens(channel: str, tree: Tree) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
-    for value in unfold(channel.data, channel.hints).fields:
+    for value in tree.fields:
         if not value.opaque and _identifying(value.data):
-            found.setdefault(_name(channel.name, value.path), value.data.decode("ascii"))
+            found.setdefault(_name(channel, value.path), value.data.decode("ascii"))
     return list(found.items())
 
 

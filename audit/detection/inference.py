@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from audit.adapters import search_engines
 from audit.detection.needles import parse_address
-from audit.detection.origin import headers_of, is_navigation
+from audit.detection.origin import headers_of, is_navigation, results_page
 from audit.recipients import identify
 from audit.records import AnyRecord, Canary, CanaryKind, Http, LimitHit
 
@@ -55,10 +55,7 @@ class Inference:
 
     def _submitted(self, request: Http) -> str | None:
         """The search that a request to an engine's results page submits, if a page answers it."""
-        target = request.path
-        if request.method == "POST" and request.body:
-            target += ("&" if "?" in target else "?") + request.body[:4096].decode("latin-1")
-        search = self._engines.results_page(request.host or "", target)
+        search = results_page(request)
         if not search:
             return None
         headers, answer = headers_of(request), dict(request.response_headers)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import ahocorasick_rs
+from msgspec import structs
 from publicsuffixlist import PublicSuffixList
 
 from audit.decoding.guesses import differences
-from audit.detection.digests import digests
+from audit.detection.digests import NAMED_FIELDS, digests
+from audit.detection.identifier_forms import Exact, exact_forms, hashed_forms, written_forms
 from audit.records import Canary, Granularity, Match
 
 _ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
@@ -30,10 +33,15 @@ _HOST_LETTER = _ALNUM | frozenset(b"-_")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 _SEPARATORS = (" ", "+", "%20", "-", "_")
 _SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
+# typographic quotes as typed; the i with and without its dot, whose case differs by language
+_ALIKE = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u0131": "i", "\u0307": None}
+)
 _ANCHOR = 4
 _MIN_GUISE = 6
 _MIN_XORED = 6
 _CASELESS = bytes(byte & 0xDF for byte in range(256))
+_MIN_PART = 4
 _ROT13 = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
     b"NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
@@ -113,8 +121,10 @@ class _Needle(NamedTuple):
     granularity: Granularity
     text: bytes
     address: Address | None
-    part: Literal["", "path", "query"] = ""
+    part: Literal["", "path", "query", "both"] = ""
     alone: bool = False
+    weak: bool = False
+    exact: Exact | None = None
 
 
 class Needles:
@@ -125,7 +135,7 @@ class Needles:
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
         self._cut: set[bytes] = set()
-        anchors: set[bytes] = set()
+        anchors: set[bytes] = set(NAMED_FIELDS)
         for canary in self.canaries:
             for needle in _plain(canary):
                 needles[needle.text].append(needle)
@@ -135,7 +145,9 @@ class Needles:
                     self._prefixes[beginning].add(Prefix(canary.id, length))
                     if typed[length - 1 : length + 1].isalnum() and length < len(typed):
                         self._cut.add(beginning)
-                anchors.add(b'"' + typed[: _anchor_length(typed)].encode())
+                start = _anchor_length(typed)
+                # the beginning of a value in JSON; a shorter one only where it is the whole value
+                anchors |= {b'"' + typed[:start].encode(), b'"' + typed[: start - 1].encode() + b'"'}
         self._drop_shared_domains(needles)
         self._hosts = _host_owners(needles)
         self._longest = max((len(text) for text in self._prefixes), default=0)
@@ -173,7 +185,10 @@ class Needles:
         return bool(self._traces.find_matches_as_indexes(data.lower()))
 
     def holds(self, data: bytes) -> bool:
-        """Whether a plain needle, and not the path or domain of one alone, stands anywhere in `data` by itself."""
+        """Whether a plain needle, and not the path or domain of one alone, stands anywhere in `data` by itself,
+        or the whole of it is a digest."""
+        if self._digests.known(data):
+            return True
         if not self._automaton.find_matches_as_indexes(data.lower()):
             return False
         return any(match.granularity not in ("path", "registrable_domain") for match in self.find(data))
@@ -198,26 +213,44 @@ class Needles:
         name: what the field is called (a short digest counts only in a field named for a hash).
         closed: nothing could open the data, so digests are searched for inside it.
         """
-        low = data.lower()
+        found = self._plain(data, data.lower())
+        if not data.isascii():
+            found += self._folded(data)
+        hashed = self._digests.find(data, name)
+        if closed and not hashed:
+            hashed = self._digests.inside(data)
+        matches = [*_most_specific(found), *hashed]
+        return sorted(matches, key=lambda m: (m.offset, m.canary, m.form))
+
+    def _plain(self, data: bytes, low: bytes) -> list[Match]:
         found: dict[tuple[str, int, int], Match] = {}
         for index, start, end in self._automaton.find_matches_as_indexes(low, overlapping=True):
             if index >= self._plain_count:
                 continue
             for needle in self._by_index[index]:
-                match = _grow(needle, low, start, end)
+                match = _grow(needle, data, low, start, end)
                 if match and (match.granularity != "host" or self._hosts[needle.text] == needle.canary):
                     found.setdefault((match.canary, match.offset, match.length), match)
-        hashed = self._digests.find(data, name)
-        if closed and not hashed:
-            hashed = self._digests.inside(data)
-        matches = [*_most_specific(list(found.values())), *hashed]
-        return sorted(matches, key=lambda m: (m.offset, m.canary, m.form))
+        return list(found.values())
+
+    def _folded(self, data: bytes) -> list[Match]:
+        """What only shows when letters are made alike: case of all scripts, composed and wide forms."""
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            return []
+        low = fold(text).encode()
+        found = self._plain(low, low) if low != data.lower() else []
+        return [_unfolded(match, text) for match in found]
 
     def prefix(self, data: bytes) -> frozenset[Prefix]:
         """Of which canaries the whole of `data` is the beginning, as typed letter by letter."""
         if not data or len(data) > self._longest:
             return frozenset()
-        return frozenset(self._prefixes.get(data.lower(), ()))
+        low = data.lower()
+        if not data.isascii():
+            low = unicodedata.normalize("NFC", data.decode("utf-8", "replace").lower()).encode()
+        return frozenset(self._prefixes.get(low, ()))
 
     def inside_word(self, text: str) -> bool:
         """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""
@@ -282,9 +315,10 @@ def _typed_forms(canary: Canary) -> list[str]:
     """What a person types for the value: terms as they are, an address with and without its scheme."""
     if canary.kind not in ("url", "term", "text"):
         return []
-    value = canary.value.lower()
+    value = unicodedata.normalize("NFC", canary.value.lower())
     if canary.kind != "url":
-        return [value]
+        words = value.split(" ")
+        return list(dict.fromkeys(separator.join(words) for separator in (" ", "+", "-", "_")))
     forms = [value]
     for lead in ("https://", "http://", "www."):
         if forms[-1].startswith(lead):
@@ -298,8 +332,14 @@ def _plain(canary: Canary) -> Iterator[_Needle]:
         if address:
             yield from _address_needles(canary.id, address)
             return
-    forms = _identifier_forms(canary.value) if canary.kind == "identifier" else _text_forms(canary.value)
-    for form in sorted(forms):
+    if canary.kind == "identifier":
+        for text in sorted(written_forms(canary.value)):
+            if len(text) >= MIN_TOKEN:
+                yield _Needle(canary.id, "term", text.encode(), None)
+        for exact in exact_forms(canary.value):
+            yield _Needle(canary.id, "term", exact.text.lower(), None, exact=exact)
+        return
+    for form in sorted(_text_forms(canary.value)):
         yield _Needle(
             canary.id, "term", form, None, alone=canary.kind == "term" and _plain_word(canary.value)
         )
@@ -325,10 +365,26 @@ def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
     domain = address.registrable_domain
     if domain and domain not in hosts:
         yield _Needle(canary, "registrable_domain", domain.encode(), address)
-    if telling(address.path):
-        yield _Needle(canary, "path", address.path.encode(), address, "path")
-    if len(address.query) >= 8:
-        yield _Needle(canary, "path", address.query.encode(), address, "query")
+    yield from _part_needles(canary, address)
+
+
+def _part_needles(canary: str, address: Address) -> Iterator[_Needle]:
+    """Path and query, told without the host. What is too plain to tell a page counts only as the whole value
+    of a field, and only beside the host."""
+    path, query = address.path, address.query
+    if telling(path):
+        yield _Needle(canary, "path", path.encode(), address, "path")
+    if len(query) >= 8:
+        yield _Needle(canary, "path", query.encode(), address, "query")
+    if len(path) < _MIN_PART:
+        return
+    whole: list[tuple[str, Literal["path", "both"]]] = [(path, "path")]
+    if not path[1:].isalpha():
+        whole.append((path[1:], "path"))  # a word alone says no page
+    if query:
+        whole += [(f"{path}?{query}", "both"), (f"{path[1:]}?{query}", "both")]
+    for text, part in whole:
+        yield _Needle(canary, "path", text.encode(), address, part, alone=True, weak=not telling(text))
 
 
 def telling(path: str) -> bool:
@@ -345,29 +401,19 @@ def _text_forms(value: str) -> set[bytes]:
             # ASCII is folded in the data; of other scripts the usual cases are searched for
             for cased in {joined, joined.lower(), joined.upper(), joined.title()}:
                 forms.add(cased.encode().lower())
+            forms.add(fold(joined).encode())
         if not text.isascii():
             forms.add(quote(text).lower().encode())
     return {form for form in forms if len(form) >= MIN_TOKEN}
 
 
-def _identifier_forms(value: str) -> set[bytes]:
-    bare = re.sub(r"[-:.\s]", "", value)
-    forms = {value.lower(), bare.lower()}
-    if re.fullmatch(r"[0-9a-fA-F]{12}", bare):
-        for separator in ":-.":
-            forms.add(separator.join(bare[i : i + 2] for i in range(0, 12, 2)).lower())
-    if re.fullmatch(r"[0-9a-fA-F]{32}", bare):
-        low = bare.lower()
-        forms.add("-".join((low[:8], low[8:12], low[12:16], low[16:20], low[20:])))
-    return {form.encode() for form in forms if len(form) >= MIN_TOKEN}
-
-
 def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:
     """The texts whose digests would give the value away, with the granularity of each."""
     if canary.kind != "url":
-        texts = _identifier_forms(canary.value) if canary.kind == "identifier" else _text_forms(canary.value)
+        if canary.kind == "identifier":
+            return [("term", text) for text in sorted(hashed_forms(canary.value))]
         own = {canary.value.encode(), canary.value.upper().encode()}
-        return [("term", text) for text in sorted(texts | own)]
+        return [("term", text) for text in sorted(_text_forms(canary.value) | own)]
     address = parse_address(canary.value)
     if not address:
         return [("full", canary.value.encode())]
@@ -381,6 +427,18 @@ def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:
         ("host", f"{address.scheme}://{address.host}"), ("host", f"{address.scheme}://{address.host}/"),
         ("host", f"{address.host}/"),
     ]  # fmt: skip
+    # the same page by another scheme, or with www. where it has none
+    other = "http" if page.lower().startswith("https:") else "https"
+    rows += [
+        (granularity, f"{other}://{text.partition('://')[2]}") for granularity, text in rows if "://" in text
+    ]
+    if not bare.lower().startswith("www."):
+        rows += [
+            ("full", f"{address.scheme}://www.{bare}"), ("no_scheme", f"www.{bare}"),
+            ("no_query", f"{address.scheme}://www.{bare.partition('?')[0]}"),
+        ]  # fmt: skip
+    target = bare[bare.find("/") :] if "/" in bare else ""
+    rows += [("path", text) for text in (target, target.partition("?")[0]) if telling(text)]
     if address.registrable_domain and address.registrable_domain != address.host:
         rows.append(("registrable_domain", address.registrable_domain))
     slashed = [
@@ -395,25 +453,59 @@ def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:
     return [(granularity, text) for text, granularity in seen.items()]
 
 
+def fold(text: str) -> str:
+    """Text with its letters made alike: NFKC, case folded, and a few letters more (Unicode, 3.13)."""
+    return unicodedata.normalize("NFKC", text.casefold()).translate(_ALIKE)
+
+
+def _unfolded(match: Match, text: str) -> Match:
+    """The match in the text as it was before folding."""
+    start = _before_folding(text, match.offset)
+    end = _before_folding(text, match.offset + match.length)
+    offset = len(text[:start].encode())
+    return structs.replace(match, offset=offset, length=len(text[start:end].encode()))
+
+
+def _before_folding(text: str, offset: int) -> int:
+    """How many characters of the text fold into so many bytes."""
+    return bisect_left(range(len(text) + 1), offset, key=lambda n: len(fold(text[:n]).encode()))
+
+
+def _led_by_0x(low: bytes, start: int) -> bool:
+    return low[start - 2 : start] == b"0x" and (start < 3 or low[start - 3] not in _ALNUM)
+
+
 def _bounded(low: bytes, start: int, end: int, letters: frozenset[int]) -> bool:
     """Whether the text at start:end stands for itself and is no part of a longer word."""
-    if start and low[start] in letters and low[start - 1] in letters:
+    if start and low[start] in letters and low[start - 1] in letters and not _led_by_0x(low, start):
         return False
     return not (end < len(low) and low[end - 1] in letters and low[end] in letters)
 
 
-def _grow(needle: _Needle, low: bytes, start: int, end: int) -> Match | None:
+def _grow(needle: _Needle, data: bytes, low: bytes, start: int, end: int) -> Match | None:
     address = needle.address
     if needle.alone and (start or end < len(low)):
         return None
+    if needle.exact:
+        return _exactly(needle, needle.exact, data, start, end)
     if address is None or needle.part:
         if not _bounded(low, start, end, _ALNUM):
             return None
         return Match(
             canary=needle.canary, granularity=needle.granularity, form="plain",
-            offset=start, length=end - start, part=needle.part,
+            offset=start, length=end - start, part=needle.part, weak=needle.weak,
         )  # fmt: skip
     return _grow_address(needle, address, low, start, end)
+
+
+def _exactly(needle: _Needle, exact: Exact, data: bytes, start: int, end: int) -> Match | None:
+    """Bytes stand anywhere in binary data; what is written in letters stands for itself."""
+    if data[start:end] != exact.text or (exact.written and not _bounded(data.lower(), start, end, _ALNUM)):
+        return None
+    return Match(
+        canary=needle.canary, granularity=needle.granularity, form="plain",
+        offset=start, length=end - start, written=exact.written,
+    )  # fmt: skip
 
 
 def _grow_address(needle: _Needle, address: Address, low: bytes, start: int, end: int) -> Match | None:
@@ -432,7 +524,12 @@ def _grow_address(needle: _Needle, address: Address, low: bytes, start: int, end
             length=end - start,
         )
     if start and (
-        low[start - 1] in _HOST_LETTER or (low[start - 1] == 46 and low[max(0, start - 4) : start] != b"www.")
+        low[start - 1] in _HOST_LETTER
+        or (
+            low[start - 1] == 46
+            and low[max(0, start - 4) : start] != b"www."
+            and not _leading_dot(low, start)
+        )
     ):
         return None
     lead = _SCHEME_BEFORE.search(low, max(0, start - 96), start)
@@ -449,6 +546,11 @@ def _grow_address(needle: _Needle, address: Address, low: bytes, start: int, end
     )
 
 
+def _leading_dot(low: bytes, start: int) -> bool:
+    """Whether the dot before a name belongs to no longer name: `.example.org`, `*.example.org`."""
+    return start < 2 or low[start - 2] not in _HOST_LETTER
+
+
 class _Tail(NamedTuple):
     end: int
     path: bool
@@ -458,6 +560,8 @@ class _Tail(NamedTuple):
 def _grow_tail(address: Address, low: bytes, end: int) -> _Tail:
     """How far the text after the host agrees with the address: port, path, query, fragment. A part
     counts when it is there whole and ends there."""
+    if low[end : end + 1] == b"." and low[end + 1 : end + 2] in _AFTER_HOST:
+        end += 1  # the root's dot
     if address.port is not None and low.startswith(b":%d" % address.port, end):
         end += len(b":%d" % address.port)
     else:
@@ -477,7 +581,7 @@ def _grow_tail(address: Address, low: bytes, end: int) -> _Tail:
     if not address.query:
         return _Tail(after, True, True)
     if low[after : after + 1] == b"?":
-        at = _agreed(low, after + 1, _readings(address.query))
+        at = _in_query(low, after + 1, _readings(address.query))
         if at is not None:
             fragment = b"#" + address.fragment.encode()
             if address.fragment and low.startswith(fragment, at):
@@ -491,7 +595,13 @@ def _readings(part: str) -> tuple[bytes, ...]:
     """A path or query as it was sent and as it stands once its percent-encoding was undone."""
     raw = part.encode()
     plain = unquote_to_bytes(raw).lower()
-    return tuple(dict.fromkeys((raw, plain, unquote_to_bytes(raw.replace(b"+", b" ")).lower())))
+    spaced = unquote_to_bytes(raw.replace(b"+", b" ")).lower()
+    texts = [reading.decode("utf-8", "replace") for reading in (raw, plain, spaced)]
+    written = [unicodedata.normalize(shape, text).lower() for text in texts for shape in ("NFC", "NFD")]
+    quoted = [quote(text, safe="/=&").lower() for text in (*texts, *written)]
+    shown = (*written, *map(fold, texts), *quoted)
+    more = (*shown, *(text.replace("%20", "+").replace(" ", "+") for text in shown))
+    return tuple(dict.fromkeys((raw, plain, spaced, *(text.encode() for text in more))))
 
 
 def _agreed(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None:
@@ -503,6 +613,26 @@ def _agreed(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None:
     return None
 
 
+def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None:
+    """Where the query that begins at `start` is over with one of these readings, be it that other parameters
+    stand before it."""
+    at = _agreed(low, start, readings)
+    if at is not None:
+        return at
+    stop = _QUERY_END.search(low, start)
+    end = min(stop.start() if stop else len(low), start + _LONGEST_QUERY)
+    for reading in readings:
+        before = low.find(b"&" + reading, start, end) if reading else -1
+        if before >= 0:
+            at = _agreed(low, before + 1, (reading,))
+            if at is not None:
+                return at
+    return None
+
+
+_LONGEST_QUERY = 4096
+_QUERY_END = re.compile(rb"[\s#\"'<>]")
+_AFTER_HOST = {b"/", b":", b"?"}
 _DIGIT = {bytes([c]) for c in b"0123456789"}
 _WORD = {bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyz0123456789_"}
 

@@ -3,25 +3,47 @@
 What a client declares of itself is taken at its word, and the word is given as evidence: Fetch Metadata
 (W3C, Sec-Fetch-*), Origin and Referer (RFC 9110), X-Requested-With (Android's WebView), User-Agent, and a
 HAR's initiator. Of a request that declares nothing, its connection may tell: who else used it, and whether
-its TLS fingerprint (JA4) is that of the browser. What nothing tells stays unknown.
+its TLS fingerprint (JA4) is that of the browser; and so may its time, where it left before any page was
+opened. What nothing tells stays unknown.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect, insort
 from typing import NamedTuple
 
-from audit.adapters import search_engines
+from audit.adapters import Search, search_engines
 from audit.recipients.suffixes import registrable_domain
 from audit.records import AnyRecord, Dns, Http, Origin, Tls, WebSocketMessage
 
 _SYSTEM_AGENT = re.compile(
-    rb"(?i)^(?:dalvik|android|googleapis|cfnetwork|darwin|microsoft-delivery|windows-update)"
+    rb"(?i)^(?:android(?:downloadmanager|-gcm|/| )|googleauth|com\.google\.android\.gms|com\.apple\.|googleapis|"
+    rb"microsoft-delivery|microsoft-cryptoapi|microsoft ncsi|windows-update|networkingextension|trustd|ocspd)"
 )
+# what any app and the system alike send unless told otherwise (java.net.HttpURLConnection on Android)
+_SHARED_AGENT = re.compile(rb"(?i)^dalvik/")
 _PACKAGE = re.compile(rb"[A-Za-z][\w]*(?:\.[\w]+)+")
 _LIBRARY_AGENT = re.compile(
-    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b"
+    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b|\bcfnetwork/"
 )
+
+
+_WEB = ("http://", "https://", "file://", "about:", "blob:", "data:")
+_EXTENSIONS = (
+    "chrome-extension://",
+    "moz-extension://",
+    "safari-web-extension://",
+    "ms-browser-extension://",
+)
+_APPS = ("android-app://", "ios-app://", "chrome://", "edge://")
+# kinds of requests as developer tools list them in a HAR (_resourceType, and _initiator.type)
+_RESOURCES = frozenset((
+    "beacon", "css", "eventsource", "fetch", "font", "image", "img", "manifest", "media", "parser", "ping", "script",
+    "stylesheet", "subdocument", "texttrack", "websocket", "xhr",
+))  # fmt: skip
+_OWN_RESOLVER = ("doh", "dot", "doq")
+_SHORTLY = 5.0
 
 
 class Sender(NamedTuple):
@@ -55,6 +77,15 @@ def is_navigation(request: Http) -> bool:
     return html or request.status in (301, 302, 303, 307, 308)
 
 
+def results_page(request: Http) -> Search | None:
+    """The search that a request to an engine's results page carries, in its address or in a form. Whether a
+    person submitted it, other things tell."""
+    target = request.path
+    if request.method == "POST" and request.body:
+        target += ("&" if "?" in target else "?") + request.body[:4096].decode("latin-1")
+    return search_engines().results_page(request.host or "", target)
+
+
 def is_submission(request: Http) -> bool:
     """Whether a person submits something with this request: it loads a document from an engine's results
     page (by GET or POST), or a document that no other site's page asked for."""
@@ -62,10 +93,7 @@ def is_submission(request: Http) -> bool:
     document = headers.get(b"sec-fetch-dest") == b"document" or is_navigation(request)
     if not document:
         return False
-    target = request.path
-    if request.method == "POST" and request.body:
-        target += ("&" if "?" in target else "?") + request.body[:4096].decode("latin-1")
-    if search_engines().results_page(request.host or "", target):
+    if results_page(request):
         return True
     asked = headers.get(b"sec-fetch-site", b"none" if b"referer" not in headers else b"same-site")
     return request.method == "GET" and asked in (b"none", b"same-origin", b"same-site")
@@ -87,8 +115,12 @@ def sender(record: AnyRecord) -> Sender:
             return _http(record)
         case WebSocketMessage():
             return Sender("unknown", "a WebSocket message declares no sender")
-        case Dns() | Tls():
-            return Sender("system", "name resolution and connection set-up")
+        case Dns() if record.carrier in _OWN_RESOLVER:
+            return Sender("unknown", "an encrypted name look-up, of the system or of an app of its own")
+        case Dns():
+            return Sender("system", "name resolution")
+        case Tls():
+            return Sender("unknown", "a TLS handshake declares no sender")
     return Sender("unknown", "")
 
 
@@ -104,45 +136,68 @@ def _http(request: Http) -> Sender:
         return Sender("browser", "Sec-Fetch-Site: none, so no page asked for it")
     if site in (b"same-origin", b"same-site", b"cross-site"):
         return Sender("page", f"Sec-Fetch-Site: {site.decode()}, so a page asked for it")
-    if request.initiator and "://" in request.initiator:
+    if app.lower() == b"xmlhttprequest":
+        return Sender("page", "X-Requested-With: a script of a page")
+    initiator = (request.initiator or "").lower()
+    if initiator.startswith(_EXTENSIONS):
+        return Sender("browser", "the recording names a browser extension that started it")
+    if initiator.startswith(_WEB):
         return Sender("page", "the recording names the page or script that started it")
-    if b"origin" in headers and headers[b"origin"] != b"null":
-        return Sender("page", "it carries an Origin")
-    if b"referer" in headers:
-        return Sender("page", "it carries a Referer")
+    if initiator in _RESOURCES:
+        return Sender("page", f"the recording lists it as what a page loads ({initiator})")
+    for name in ("Origin", "Referer"):
+        value = headers.get(name.lower().encode(), b"").decode("latin-1").lower()
+        if value.startswith(_EXTENSIONS):
+            return Sender("browser", f"{name}: a browser extension")
+        if value.startswith(_APPS):
+            return Sender("browser", f"{name}: an app")
+        if value.startswith(_WEB):
+            return Sender("page", f"it carries {'an' if name == 'Origin' else 'a'} {name}")
     agent = headers.get(b"user-agent", b"")
     if _SYSTEM_AGENT.match(agent):
         return Sender("system", "the User-Agent of a system service")
-    if _LIBRARY_AGENT.match(agent):
+    if _LIBRARY_AGENT.search(agent):
         return Sender("browser", "the User-Agent of an app's own HTTP library")
+    if _SHARED_AGENT.match(agent):
+        return Sender("unknown", "the User-Agent that Android gives to any app and to the system")
     return Sender("unknown", "it declares no sender")
 
 
 class Connections:
-    """What the connections of one capture tell about requests that declare no sender."""
+    """What the connections and times of one capture tell about requests that declare no sender."""
 
     def __init__(self) -> None:
         self._senders: dict[str, set[Origin]] = {}
         self._fingerprints: dict[str, str] = {}
         self._browser: set[str] = set()
+        self._agents: set[bytes] = set()
+        self._opened: list[float] = []
 
     def add(self, record: AnyRecord) -> None:
         """Takes note of one record."""
-        if record.flow is None:
-            return
-        if isinstance(record, Tls) and record.ja4:
-            self._fingerprints[record.flow] = record.ja4
+        if isinstance(record, Tls):
+            if record.ja4 and record.flow is not None:
+                self._fingerprints[record.flow] = record.ja4
         elif isinstance(record, Http) and record.direction == "up":
             origin = _http(record).origin
-            if origin != "unknown":
+            if origin != "unknown" and record.flow is not None:
                 self._senders.setdefault(record.flow, set()).add(origin)
             if is_navigation(record):
-                self._browser.add(record.flow)
+                self._navigated(record)
 
-    def sender(self, flow: str | None) -> Sender | None:
-        """Who used this connection, if it or its fingerprint tells; ask when all records are added."""
-        if flow is None:
-            return None
+    def _navigated(self, record: Http) -> None:
+        self._agents.add(headers_of(record).get(b"user-agent", b""))
+        if record.flow is not None:
+            self._browser.add(record.flow)
+        if record.time is not None:
+            insort(self._opened, record.time)
+
+    def sender(self, flow: str | None, time: float | None = None, agent: bytes = b"") -> Sender | None:
+        """Who used this connection, if it, its fingerprint or the time tells; ask when all records are added.
+        `agent` is the request's User-Agent."""
+        return (self._by_connection(flow) if flow is not None else None) or self._by_time(time, agent)
+
+    def _by_connection(self, flow: str) -> Sender | None:
         senders = self._senders.get(flow, set())
         if senders and senders <= {"page", "browser"}:
             return Sender("browser", "it shares its connection with requests of the browser and its pages")
@@ -151,5 +206,20 @@ class Connections:
         if mine and browser:
             if mine in browser:
                 return Sender("browser", "the TLS fingerprint (JA4) of the browser")
-            return Sender("system", "another TLS fingerprint (JA4) than the browser's")
+            return Sender(
+                "unknown",
+                "another TLS fingerprint (JA4) than the browser's: the system, or a library in an app",
+            )
         return None
+
+    def _by_time(self, time: float | None, agent: bytes) -> Sender | None:
+        if time is None or not self._opened:
+            return None
+        before = bisect(self._opened, time)
+        if before == 0:
+            told = agent and agent in self._agents
+            return Sender("browser", "the browser's User-Agent, before any page was opened") if told else None
+        since = time - self._opened[before - 1]
+        if since > _SHORTLY:
+            return None
+        return Sender("unknown", f"it declares no sender; it left {since:.1f} s after a page was opened")

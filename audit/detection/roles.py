@@ -1,17 +1,17 @@
 """What the fields of a known endpoint hold, by the adapters that recognise the transmission.
 
-An adapter names places and what stands there; this module opens the transmission and reads those places.
+An adapter names places and what stands there; this module reads those places of an opened transmission.
 It says nothing about what that means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from audit.adapters import Adapter
 from audit.adapters.model import Role, Unit
-from audit.decoding import unfold
+from audit.decoding import Tree
 from audit.decoding.channels import Channel
 
 MAX_FIELDS = 2_000
@@ -31,17 +31,14 @@ class Told(NamedTuple):
     reasoning: str
 
 
-def roles(channels: Iterable[Channel], adapters: tuple[Adapter, ...]) -> list[Told]:
-    """The fields of these channels whose role one of the adapters knows; the innermost reading of each
-    place, at most 2,000 of them."""
-    if not adapters:
-        return []
+def roles(channels: Sequence[Channel], trees: Iterable[Tree], adapters: tuple[Adapter, ...]) -> list[Told]:
+    """The fields of these channels, opened in full (`trees`), whose role one of the adapters knows; the
+    innermost reading of each place, at most 2,000 of them."""
     found: dict[tuple[str, str, str], Told] = {}
-    for channel in channels:
-        if not any(channel.name in row.channels for adapter in adapters for row in adapter.fields):
-            continue
-        for field in unfold(channel.data, channel.hints).fields:
-            for adapter in adapters:
+    for channel, tree in zip(channels, trees, strict=True):
+        knowing = [a for a in adapters if any(channel.name in row.channels for row in a.fields)]
+        for field in tree.fields if knowing else ():
+            for adapter in knowing:
                 known = adapter.role_of(channel.name, field.path, field.layers)
                 if known is None or (field.opaque and (adapter.id, channel.name, field.path) in found):
                     continue

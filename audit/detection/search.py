@@ -8,15 +8,20 @@ pieces (host in one field, path or query in another of the same transmission) is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from msgspec import structs
 
+from audit.adapters import Adapter
 from audit.decoding import Bounds, Tree, may_hide, unfold
 from audit.decoding.channels import Channel
+from audit.decoding.keyed import Decoder
+from audit.detection.beginnings import typed_values
+from audit.detection.closed import Closed, closed
 from audit.detection.needles import SPECIFIC, Needles, Prefix
+from audit.detection.opened import opened
 from audit.records import Field, Granularity, LimitHit, Match
 
 _EXCERPT_BEFORE = 48
@@ -51,11 +56,12 @@ class Typed:
 
 @dataclass(frozen=True)
 class Result:
-    """What one transmission showed, and the bounds that were hit while looking."""
+    """What one transmission showed, the bounds that were hit while looking, and what stayed closed."""
 
     sightings: tuple[Sighting, ...] = ()
     typed: tuple[Typed, ...] = ()
     limits: tuple[LimitHit, ...] = ()
+    closed: tuple[Closed, ...] = ()
 
 
 _NOTHING = Result()
@@ -70,24 +76,40 @@ class Searcher:
         # most headers of a client are the same in all its requests
         self._worth = lru_cache(1 << 12)(self._is_worth)
 
-    def search(self, channels: Iterable[Channel]) -> Result:
-        """Every place in these channels where a canary stands. Pure; raises nothing on any bytes."""
+    def open(
+        self, channels: Sequence[Channel], adapters: Iterable[Adapter] = (), decoders: Iterable[Decoder] = ()
+    ) -> list[Tree]:
+        """A tree for each of these channels, opened in full with what adapters and decoders know."""
+        return opened(channels, adapters, decoders, bounds=self._bounds, sought=self._needles)
+
+    def search(self, channels: Iterable[Channel], trees: Sequence[Tree] = ()) -> Result:
+        """Every place in these channels where a canary stands. Pure; raises nothing on any bytes.
+
+        trees: the channels opened in full, where that was done already; else only what is worth it is opened.
+        """
         sightings: list[Sighting] = []
         typed: list[Typed] = []
         limits: list[LimitHit] = []
+        stayed: list[Closed] = []
         channels = list(channels)
         address = {c.name: c.data for c in channels if c.name in _ADDRESS_CHANNELS}
         own = _own_address(address, self._needles) if address else []
         itself = {s.match.canary for s in own}
-        for channel in channels:
+        for number, channel in enumerate(channels):
             if not channel.data:
                 continue
             worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
-            if not channel.hints and not worth(channel.data):
-                typed += self._typed(channel.name, [Field(path="", layers=(), data=channel.data)])
+            if trees:
+                tree = trees[number]
+            elif not channel.hints and not worth(channel.data):
+                typed += self._typed(channel, [Field(path="", layers=(), data=channel.data)])
                 continue
-            tree = unfold(channel.data, channel.hints, bounds=self._bounds, sought=self._needles)
+            else:
+                tree = unfold(
+                    channel.data, channel.hints, bounds=self._bounds, sought=self._needles, sparing=True
+                )
             limits += tree.limits
+            stayed += closed(channel.name, tree)
             found = self._in_tree(channel.name, tree)
             if len(found) > _MAX_MATCHES:
                 limits.append(LimitHit(bound="matches", detail=f"{channel.name}: {len(found)} matches"))
@@ -95,10 +117,10 @@ class Searcher:
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
             sightings += found
-            typed += self._typed(channel.name, tree.fields)
-        if not (own or sightings or typed or limits):
+            typed += self._typed(channel, tree.fields)
+        if not (own or sightings or typed or limits or stayed):
             return _NOTHING
-        return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits))
+        return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits), tuple(stayed))
 
     def _is_worth(self, data: bytes) -> bool:
         return may_hide(data) or self._needles.traced(data)
@@ -112,21 +134,23 @@ class Searcher:
             return []
         silent = _told_elsewhere(tree.fields, per_field)
         return [
-            Sighting(match, channel, field.path, field.layers, excerpt(field.data, match))
+            Sighting(match, channel, field.path, _layers(field, match), excerpt(field.data, match))
             for index, (field, matches) in enumerate(zip(tree.fields, per_field, strict=True))
             for number, match in enumerate(matches)
             if (index, number) not in silent
         ]
 
-    def _typed(self, channel: str, fields: list[Field]) -> list[Typed]:
+    def _typed(self, channel: Channel, fields: list[Field]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
-        for field in fields:
-            for prefix in self._needles.prefix(field.data):
-                text = field.data.decode("utf-8", "replace")
-                found.setdefault(
-                    (field.path, field.layers, prefix), Typed(prefix, channel, field.path, field.layers, text)
-                )
+        for path, layers, data in typed_values(channel, fields):
+            for prefix in self._needles.prefix(data):
+                text = data.decode("utf-8", "replace")
+                found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
+
+
+def _layers(field: Field, match: Match) -> tuple[str, ...]:
+    return (*field.layers, match.written) if match.written else field.layers
 
 
 def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tuple[int, int]]:
@@ -206,6 +230,11 @@ def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
     """Joins an address told in pieces: where one field holds a canary's host and others its path or its
     query, those are told as parts of the whole address, and marked `joined`."""
     hosts = {s.match.canary for s in sightings if s.match.granularity in _WITH_HOST}
+    sightings = [
+        s
+        for s in sightings
+        if not s.match.weak or (s.match.canary in hosts and s.channel not in ("url.host", "url.path"))
+    ]
     parts: dict[str, set[str]] = defaultdict(set)
     for sighting in sightings:
         if sighting.match.part:
@@ -219,7 +248,8 @@ def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
 
 
 def _joined(sighting: Sighting, parts: set[str]) -> Sighting:
-    granularity: Granularity = "no_scheme" if {"path", "query"} <= parts else "no_query"
+    whole = "both" in parts or {"path", "query"} <= parts
+    granularity: Granularity = "no_scheme" if whole else "no_query"
     match = structs.replace(sighting.match, granularity=granularity)
     return replace(sighting, match=match, layers=(*sighting.layers, "joined"))
 

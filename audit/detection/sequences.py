@@ -21,7 +21,7 @@ PAUSE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Keystroke:
-    """A beginning of a canary in one transmission. `place` tells recipient, channel and path apart."""
+    """A beginning of a canary in one transmission. `place` tells recipients, channels and paths apart."""
 
     time: float
     order: int

@@ -99,6 +99,7 @@ _METHODS = (
 )  # fmt: skip
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +([^\r\n]*?) +HTTP/(\d\.\d)[ \t]*\r?$")
 _OLD_REQUEST = re.compile(rb"(GET) +(\S+)()[ \t]*\r?$")
+_CUT_REQUEST = re.compile(rb"(" + b"|".join(map(re.escape, _METHODS)) + rb") ([^ \r]*)")
 _STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: ([^\r\n]*?))?[ \t]*\r?$")
 _REQUEST_START = re.compile(rb"(?:" + b"|".join(map(re.escape, _METHODS)) + rb") [^\r\n]{0,4096}")
 _REQUEST_LINE = re.compile(
@@ -117,6 +118,28 @@ _NO_BODY = frozenset({204, 304})
 def starts_request(data: bytes) -> bool:
     """Whether bytes begin like a request of a method in use."""
     return _REQUEST_START.match(data) is not None
+
+
+def begins(data: bytes) -> bool:
+    """Whether bytes that start like a request go on like one: the line names a version, or is all there is
+    (a request of HTTP/0.9 has one line, RFC 1945, 4.1), or headers follow it, or it is not complete."""
+    line, newline, rest = data.partition(b"\n")
+    if not newline or _REQUEST.match(line):
+        return True
+    following = rest.lstrip(b"\r\n").partition(b"\n")[0]
+    return _OLD_REQUEST.match(line) is not None and (not following or b":" in following)
+
+
+def odd(data: bytes) -> bool:
+    """Whether the first line has the words of a request line and is none."""
+    line = data.partition(b"\n")[0]
+    return line.count(b" ") >= 2 and not _REQUEST.match(line)
+
+
+def words(data: bytes) -> tuple[str, str]:
+    """Method and target of a line that is no proper request line, as far as they go."""
+    method, _, rest = data.partition(b"\n")[0].partition(b" ")
+    return method.decode("latin-1"), rest.partition(b" ")[0].rstrip(b"\r").decode("latin-1")
 
 
 def starts_response(data: bytes) -> bool:
@@ -216,13 +239,17 @@ class _Direction:
 class Connection:
     """Both directions of one connection; feed them in the order the bytes were seen as far as known."""
 
-    def __init__(self, *, max_body: int = MAX_BODY) -> None:
+    def __init__(self, *, max_body: int = MAX_BODY, whole: bool = False) -> None:
+        """`whole` says that both directions are seen from their first byte on."""
+        self._whole = whole
         self._up = _Direction(False)
         self._down = _Direction(True)
         self._max_body = max_body
         self._waiting: deque[_Waiting] = deque()
         self._requests = 0
         self._unsure = False
+        self._orphaned = False  # whether the last response was nobody's
+        self._ahead = 0  # responses that were captured before their requests
         self._upgrade: _Waiting | None = None
         self._protocol = ""
         self.tunnel: str | None = None
@@ -246,6 +273,19 @@ class Connection:
             side.buffer = side.buffer + data if side.buffer else data
             self._run(side, events)
         return events
+
+    def skip(self, size: int, response: bool) -> bool:
+        """Count the next `size` bytes of one direction without reading them, if they lie inside of a body and
+        do not end it; the body will lack them. False where they have to be fed."""
+        side = self._down if response else self._up
+        inside = side.at is _At.CLOSE or (side.at in {_At.LENGTH, _At.CHUNK} and size < side.left)
+        if side.buffer or not inside:
+            return False
+        if side.at is not _At.CLOSE:
+            side.left -= size
+        side.size += size
+        side.offset += size
+        return True
 
     def gap(self, size: int, response: bool) -> list[Event]:
         """`size` bytes of one direction are missing here."""
@@ -271,10 +311,21 @@ class Connection:
                 return events
             if side.head is not None:
                 self._emit(side, events, complete=False)
+            elif side.at is _At.HEAD:
+                self._cut_head(side, events)
+            self._astray(side)
             self._seek(side, "lost")
             side.offset += len(side.buffer) + size
             side.buffer = b""
         return events
+
+    def _astray(self, side: _Direction) -> None:
+        """Whole messages may be missing: which response is whose is not known where several are awaited."""
+        if not side.response:
+            self._requests += self._ahead
+            self._ahead = 0
+        elif len(self._waiting) > 1:
+            self._waiting.clear()
 
     def finish(self, response: bool) -> list[Event]:
         """One direction ended: what was begun, and what could not be read."""
@@ -286,21 +337,32 @@ class Connection:
             self._emit(side, events, complete=True)
         elif side.head is not None:
             self._emit(side, events, complete=False)
-        elif side.at is _At.HEAD and side.buffer.strip():
-            line, _, _ = side.buffer.partition(b"\n")
-            if _REQUEST.match(line) or _STATUS.match(line):
-                # the head itself is cut: what it says so far is told
-                side.head_cut = True
-                self._head(side, side.buffer, len(side.buffer), events)
-                if side.head is not None:
-                    self._emit(side, events, complete=False)
-            else:
-                self._seek(side, "no HTTP")
+        elif side.at is _At.HEAD and side.buffer.strip() and not self._cut_head(side, events):
+            self._seek(side, "no HTTP")
         if side.at is _At.SEEK:
             side.offset += len(side.buffer)
             self._found(side, events)
         side.buffer = b""
         return events
+
+    def _cut_head(self, side: _Direction, events: list[Event]) -> bool:
+        """Tell of a head that is cut what it says so far; False where that is no head."""
+        line, newline, _ = side.buffer.partition(b"\n")
+        cut = None if newline or side.response else _CUT_REQUEST.match(line)
+        if not (_STATUS if side.response else _REQUEST).match(line) and not cut:
+            return False
+        side.head_cut = True
+        if cut:
+            side.start = side.offset
+            self._take(side, len(side.buffer))
+            method, target = (part.decode("latin-1") for part in cut.groups())
+            self._request(side, _Head(method, target, 0, "", "", ()), events)
+        else:
+            self._head(side, side.buffer, len(side.buffer), events)
+        if side.head is not None:
+            self._emit(side, events, complete=False)
+        side.head_cut = False
+        return True
 
     def _run(self, side: _Direction, events: list[Event]) -> None:
         """Read the buffer as far as it goes."""
@@ -380,6 +442,12 @@ class Connection:
         side.head = head
         side.number = self._requests
         self._requests += 1
+        if self._ahead:
+            self._ahead -= 1
+            self._frame(side, head.headers, until_close=False)
+            if not side.left and side.at is _At.LENGTH:
+                self._emit(side, events, complete=True)
+            return
         if self._unsure:
             # its sender would not have gone on without the answers, which the capture lost
             self._waiting.clear()
@@ -401,11 +469,21 @@ class Connection:
     def _response(self, side: _Direction, head: _Head, events: list[Event]) -> None:
         if 100 <= head.status < 200 and head.status != 101:
             return
+        if self._orphaned and len(self._waiting) > 1:
+            # some of these requests have their responses among those that came before them
+            self._waiting.clear()
+            self._orphaned = False
         waiting = self._waiting.popleft() if self._waiting else None
-        if not self._waiting:
-            self._unsure = False
         side.head = head
         side.number = waiting.number if waiting else None
+        begun = self._whole or self._requests
+        if waiting is None and begun and not self._unsure and self._up.at is not _At.SEEK:
+            # nobody answers what was not asked: packets were captured out of order
+            side.number = self._requests + self._ahead
+            self._ahead += 1
+        self._orphaned = side.number is None
+        if not self._waiting:
+            self._unsure = False
         asked = self._upgrade is not None and waiting == self._upgrade
         accepted = head.status == 101 or (
             waiting is not None and waiting.method == "CONNECT" and head.status // 100 == 2

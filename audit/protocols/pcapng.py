@@ -8,10 +8,11 @@ It never holds a packet back and knows no file. Specification: draft-ietf-opsawg
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MAX_OPTION = 0xFFFF  # bytes
-_SECTION, _INTERFACE, _STATISTICS, _ENHANCED = 0x0A0D0D0A, 1, 5, 6
+_SECTION, _INTERFACE, _STATISTICS, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 5, 6, 10
+_TLS_KEY_LOG = 0x544C534B
 _BYTE_ORDER, _UNKNOWN_LENGTH = 0x1A2B3C4D, -1
 _HEAD = struct.Struct("<II")
 _PACKET = struct.Struct("<IIIIIII")
@@ -30,21 +31,30 @@ def section(application: str) -> bytes:
     return _block(_SECTION, body + _option(4, application.encode()) + _option(0, b""))
 
 
-def interface(link: int, name: str, snaplen: int, system: str) -> bytes:
-    """An interface description block (4.2): link type, name, bytes kept per packet, operating system."""
+def interface(link: int, name: str, snaplen: int, system: str, *, digits: int = 6) -> bytes:
+    """An interface description block (4.2): link type, name, bytes kept per packet, operating system, and
+    the decimal digits of its clock."""
     body = struct.pack("<HHI", link, 0, snaplen)
-    options = _option(2, name.encode()) + _option(9, b"\x06") + _option(12, system.encode())
+    options = _option(2, name.encode()) + _option(9, bytes((digits,))) + _option(12, system.encode())
     return _block(_INTERFACE, body + options + _option(0, b""))
 
 
-def packet(microseconds: int, data: bytes, original: int) -> bytes:
-    """An enhanced packet block (4.3) of the first interface; `original` is the length on the wire."""
+def packet(microseconds: int, data: bytes, original: int, *, interface: int = 0) -> bytes:
+    """An enhanced packet block (4.3); `original` is the length on the wire, the time in units of the
+    interface's clock."""
     size = len(data)
     padding = -size % 4
     total = 32 + size + padding
     high, low = microseconds >> 32 & 0xFFFFFFFF, microseconds & 0xFFFFFFFF
-    head = _PACKET.pack(_ENHANCED, total, 0, high, low, size, original)
+    head = _PACKET.pack(_ENHANCED, total, interface, high, low, size, original)
     return b"".join((head, data, bytes(padding), total.to_bytes(4, "little")))
+
+
+def secrets(log: bytes, *, order: Literal["little", "big"] = "little") -> bytes:
+    """A decryption secrets block (4.7) with an NSS key log, for a section of this byte order."""
+    body = _TLS_KEY_LOG.to_bytes(4, order) + len(log).to_bytes(4, order) + log + bytes(-len(log) % 4)
+    size = (len(body) + 12).to_bytes(4, order)
+    return _SECRETS.to_bytes(4, order) + size + body + size
 
 
 def statistics(microseconds: int, counts: Counts) -> bytes:

@@ -187,13 +187,16 @@ def expand_label(secret: bytes, label: str, size: int, hash_: str = "sha256") ->
 class Protection:
     """Opens the packets that one secret protects (RFC 9001, 5)."""
 
-    __slots__ = ("_aead", "_chacha", "_ecb", "_iv")
+    __slots__ = ("_aead", "_chacha", "_ecb", "_iv", "_secret", "_suite", "_version")
 
     def __init__(self, secret: bytes, version: int = V1, suite: int = AES_128) -> None:
         """`suite` is the TLS cipher suite. Raises Malformed for one that QUIC does not use."""
         if suite not in _SUITES:
             raise Malformed(f"no QUIC cipher suite: {suite:#06x}")
         size, hash_ = _SUITES[suite]
+        if len(secret) != (48 if hash_ == "sha384" else 32):
+            raise Malformed("a secret that is not of its suite's size")
+        self._secret, self._version, self._suite = secret, version, suite
         prefix = "quicv2" if version == V2 else "quic"
         key = expand_label(secret, f"{prefix} key", size, hash_)
         mask_key = expand_label(secret, f"{prefix} hp", size, hash_)
@@ -201,6 +204,16 @@ class Protection:
         self._aead = ChaCha20Poly1305(key) if suite == CHACHA20 else AESGCM(key)
         self._chacha = mask_key if suite == CHACHA20 else b""
         self._ecb = None if self._chacha else Cipher(algorithms.AES(mask_key), modes.ECB()).encryptor()  # noqa: S305 - what 5.4.3 prescribes
+
+    def updated(self) -> Protection:
+        """That of the next key phase; the header protection stays as it is (RFC 9001, 6.1)."""
+        label = "quicv2 ku" if self._version == V2 else "quic ku"
+        hash_ = _SUITES[self._suite][1]
+        after = Protection(
+            expand_label(self._secret, label, len(self._secret), hash_), self._version, self._suite
+        )
+        after._chacha, after._ecb = self._chacha, self._ecb
+        return after
 
     def mask(self, sample: bytes) -> bytes:
         """The header protection mask for a sample of 16 bytes (RFC 9001, 5.4)."""
@@ -371,7 +384,8 @@ Event = Hello | Retry | Negotiation
 class _Connection:
     """What is known of one connection: where its keys come from, and both sides' CRYPTO streams.
 
-    After a Retry the keys change and everything else goes on (RFC 9001, 5.2).
+    After a Retry the keys change and everything else goes on (RFC 9001, 5.2), except with clients that say
+    another hello then.
     """
 
     __slots__ = ("ids", "keys", "largest", "origin", "read", "streams", "version")
@@ -381,11 +395,14 @@ class _Connection:
         self.keys = keys
         self.ids: set[bytes] = {keys}
         self.origin: bytes = before.origin if before else keys
-        self.streams: tuple[CryptoStream, CryptoStream] = (
-            before.streams if before else (CryptoStream(), CryptoStream())
-        )
+        self.streams: list[CryptoStream] = before.streams if before else [CryptoStream(), CryptoStream()]
         self.read: list[int] = before.read if before else [0, 0]
         self.largest: list[int] = before.largest if before else [-1, -1]
+
+
+def _differs(said: bytes, again: bytes) -> bool:
+    size = min(len(said), len(again))
+    return said[:size] != again[:size]
 
 
 class Initials:
@@ -428,11 +445,16 @@ class Initials:
                     self._remember(_Connection(packet.version, packet.scid, self._connections[-1]))
             elif packet.kind is Kind.NEGOTIATION:
                 events.append(Negotiation(offered(datagram, packet)))
+                # the client begins anew, in another version
+                self._connections = [
+                    known for known in self._connections if known.read[1] or packet.scid != known.keys
+                ]
 
     def _initial(self, datagram: bytes, packet: Packet, events: list[Event]) -> bool:
         """Open an Initial with the keys of a known connection, else as the first of a new one."""
         for known in reversed(self._connections):
-            if known.version == packet.version and (not packet.dcid or not known.ids.isdisjoint(packet[2:4])):
+            # a server may go on in another version than the client began with (RFC 9368, 2.3)
+            if not packet.dcid or not known.ids.isdisjoint(packet[2:4]):
                 for side in (0, 1) if packet.dcid == known.keys else (1, 0):
                     if self._open(datagram, packet, known, side, events):
                         return True
@@ -448,7 +470,7 @@ class Initials:
 
     @staticmethod
     def _open(datagram: bytes, packet: Packet, known: _Connection, side: int, events: list[Event]) -> bool:
-        protection = initial_protection(known.version, known.keys, bool(side))
+        protection = initial_protection(packet.version, known.keys, bool(side))
         opened = protection.open(datagram, packet, known.largest[side])
         if opened is None:
             return False
@@ -458,6 +480,9 @@ class Initials:
         stream = known.streams[side]
         grew = False
         for offset, data in crypto_frames(opened[1], packet.version):
+            if not offset and known.keys != known.origin and not side and _differs(stream.data, data):
+                stream = known.streams[side] = CryptoStream()
+                known.read[side] = 0
             grew = stream.add(offset, data) or grew
         while grew:
             at = known.read[side]

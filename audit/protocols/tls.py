@@ -69,7 +69,8 @@ class ClientHello(NamedTuple):
 class ServerHello(NamedTuple):
     """A ServerHello; `version` is the one agreed on, `retry` a request for another ClientHello.
 
-    `psk` says that a TLS 1.3 session is resumed; for earlier versions ask `resumed`.
+    `psk` says that a TLS 1.3 session is resumed; for earlier versions ask `resumed`. `compression` is the
+    method chosen, 0 for none.
     """
 
     version: int
@@ -79,6 +80,8 @@ class ServerHello(NamedTuple):
     alpn: str | None
     psk: bool
     retry: bool
+    compression: int = 0
+    extensions: tuple[int, ...] = ()
 
 
 class Certificate(NamedTuple):
@@ -189,17 +192,28 @@ class Records:
         self._buffer = buffer[at:]
         return records
 
-    def gap(self, size: int) -> None:
+    @property
+    def missing(self) -> int:
+        """How many bytes must come at least before another record can be complete."""
+        if self._lost or self._drop or len(self._buffer) < 5:
+            return 0
+        return max(_measure(self._buffer, 0) - len(self._buffer), 0)
+
+    def gap(self, size: int) -> int | None:
         """`size` bytes are missing here: go on behind the record they belong to, else at the next two
-        records in a row."""
+        records in a row. The size of the one record's body that is lost with them, 0 if that was lost
+        before, None where it cannot be told which records are."""
         if size <= 0:
-            return
+            return 0
         held = len(self._buffer)
         whole = _measure(self._buffer, 0) if not self._lost else resync.MORE
+        body: int | None = None
         if self._drop and size <= self._drop:
             self._drop -= size
+            body = 0
         elif held + size <= whole:
             self._drop = whole - held - size
+            body = whole - 5
         else:
             self._drop = 0
             self._lost = True
@@ -207,6 +221,7 @@ class Records:
         self._offset += held + size
         self._buffer = b""
         self._any = True
+        return body
 
     def finish(self) -> Record | None:
         """The stream ended: the record that was cut by it, with what there is of its body."""
@@ -439,11 +454,14 @@ def server_hello(body: bytes) -> ServerHello:
     random, session = body[2:34], body[35:at]
     cipher = body[at] << 8 | body[at + 1]
     version = body[0] << 8 | body[1]
+    compression = body[at + 2]
     alpn = None
     psk = False
+    extensions: list[int] = []
     at += 5
     while at + 4 <= len(body):
         kind = body[at] << 8 | body[at + 1]
+        extensions.append(kind)
         last = min(at + 4 + (body[at + 2] << 8 | body[at + 3]), len(body))
         at += 4
         if kind == _VERSIONS and last - at == 2:
@@ -453,7 +471,47 @@ def server_hello(body: bytes) -> ServerHello:
         elif kind == _PSK:
             psk = True
         at = last
-    return ServerHello(version, random, session, cipher, alpn, psk, random == _RETRY_RANDOM)
+    retry = random == _RETRY_RANDOM
+    return ServerHello(version, random, session, cipher, alpn, psk, retry, compression, tuple(extensions))
+
+
+def extension(body: bytes, wanted: int) -> bytes | None:
+    """The content of one extension of a ClientHello or ServerHello; None where it is not there (in full).
+
+    `body` is the message without its header; which of the two it is shows by its shape.
+    """
+    if len(body) < 38:
+        return None
+    at = 35 + body[34]
+    for lists in (True, False):  # a ClientHello has lists of ciphers and compressions, a ServerHello one each
+        place = at
+        if lists:
+            place += 2 + int.from_bytes(body[place : place + 2], "big")
+            place += 1 + (body[place] if place < len(body) else 0)
+        else:
+            place += 3
+        if place + 2 <= len(body) and place + 2 + int.from_bytes(body[place : place + 2], "big") == len(body):
+            break
+    else:
+        return None
+    at = place + 2
+    while at + 4 <= len(body):
+        kind, size = struct.unpack_from(">HH", body, at)
+        if kind == wanted:
+            return body[at + 4 : at + 4 + size] if at + 4 + size <= len(body) else None
+        at += 4 + size
+    return None
+
+
+def agreed(body: bytes) -> str:
+    """The protocol that EncryptedExtensions name (RFC 8446, 4.3.1; RFC 7301), "" where they name none."""
+    at = 2
+    while at + 4 <= len(body):
+        kind, size = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
+        if kind == 16 and size > 3:
+            return body[at + 7 : at + 4 + size].decode("latin-1")
+        at += 4 + size
+    return ""
 
 
 def resumed(client: ClientHello, server: ServerHello) -> bool:

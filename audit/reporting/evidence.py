@@ -6,20 +6,31 @@ sample is fixed by rule, never by chance, and the rule is shown.
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Callable
 from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
-from audit.records import Audit, Canary, Finding, Occurrence, Severity
-from audit.reporting.masking import Masker, Piece, host_of
-from audit.reporting.modes import State, columns, kind, recipient_name
+from audit.records import Audit, Canary, Finding, Layer, Occurrence, Severity
+from audit.reporting.masking import OWN_WORDS, Masker, Piece, host_of
+from audit.reporting.modes import State, columns, kind, recipient_name, times_seen
+from audit.reporting.tree import layer_words
 from audit.reporting.wording import words
 
 FIRST, LAST = 5, 2
+# header values that say how, not what: readable, if they hold nothing but these
+_PLAIN_HEADERS = frozenset({
+    "accept", "accept-encoding", "connection", "content-encoding", "content-type", "dnt", "origin",
+    "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "sec-gpc", "te", "upgrade",
+})  # fmt: skip
+_PLAIN_VALUE = re.compile(
+    r"(?:(?:application|text|image|audio|video|font|multipart|\*)/[a-z.+*-]{1,40}|gzip|deflate|br|zstd|identity"
+    r"|keep-alive|close|navigate|cors|no-cors|same-origin|same-site|cross-site|none|empty|document|script|style"
+    r"|image|iframe|trailers|websocket|null|charset=utf-8|charset=UTF-8|q=[01](?:\.\d)?|\?[01]|[01]|\*/\*|[,; ])+\Z"
+)
 STAGES = 50
-# how detection names transmissions that have no address: nothing of theirs came off the wire
-_OWN_WORDS = ("DNS query (", "TLS ClientHello", "TCP message to port ", "UDP message to port ")
 _HOW = {
     "canary": "mode known from the planted value",
     "event_time": "mode known from the event's own clock",
@@ -42,6 +53,30 @@ class Evidence(Struct, frozen=True, kw_only=True):
     granularity: str
     request: tuple[Piece, ...]
     excerpt: tuple[Piece, ...]
+    command: str
+
+
+class Peeled(Struct, frozen=True, kw_only=True):
+    """One layer of an exhibit: its name and what it is in plain words, its size, the value marked."""
+
+    layer: str
+    means: str
+    path: str
+    pieces: tuple[Piece, ...]
+    bytes: int
+
+
+class ExhibitView(Struct, frozen=True, kw_only=True):
+    """One transmission as it was sent, and its layers down to the value."""
+
+    capture: str
+    transmission: str
+    channel: str
+    request: tuple[Piece, ...]
+    headers: tuple[tuple[str, tuple[Piece, ...]], ...]
+    body: tuple[Piece, ...]
+    body_bytes: int
+    layers: tuple[Peeled, ...]
     command: str
 
 
@@ -75,8 +110,11 @@ class FindingView(Struct, frozen=True, kw_only=True):
     stages_left_out: int
     reached: str | None
     count: int
+    seen: int
+    captures: int
     evidence: tuple[Evidence, ...]
     left_out: int
+    exhibit: ExhibitView | None
 
 
 def views(audit: Audit, masker: Masker) -> tuple[FindingView, ...]:
@@ -133,9 +171,83 @@ def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str) ->
         stages_left_out=max(0, len(finding.occurrences) - 2 * STAGES) if stages else 0,
         reached=_reached(stages, canary),
         count=len(finding.occurrences),
+        seen=times_seen(finding),
+        captures=len({each.capture for each in finding.occurrences}),
         evidence=tuple(_evidence(finding, occurrence, masker) for occurrence in sample),
         left_out=left_out,
+        exhibit=_exhibit(finding, masker) if finding.exhibit else None,
     )
+
+
+def _exhibit(finding: Finding, masker: Masker) -> ExhibitView | None:
+    shown = finding.exhibit
+    if shown is None:
+        return None
+    typed = finding.leak_type == "S2"
+
+    def pieces(text: str) -> tuple[Piece, ...]:
+        return masker.excerpt(text, finding.canary, finding.inferred, typed=typed)
+
+    return ExhibitView(
+        capture=shown.capture,
+        transmission=shown.transmission,
+        channel=shown.channel,
+        request=pieces(shown.request),
+        headers=tuple((name, _header(name, value, masker, pieces)) for name, value in shown.headers),
+        body=masker.coded(shown.body) if _is_binary(shown.body) else pieces(shown.body),
+        body_bytes=shown.body_bytes,
+        layers=tuple(
+            Peeled(
+                layer=each.layer,
+                means=layer_words().get(each.layer, each.layer) if each.layer else "",
+                path=masker.path(each.path),
+                pieces=_peeled(each, masker, pieces),
+                bytes=each.bytes,
+            )
+            for each in shown.layers
+        ),
+        command=shlex.join(("privacy-audit", "inspect", shown.capture, "--id", shown.transmission)),
+    )
+
+
+def _header(
+    name: str, value: str, masker: Masker, pieces: Callable[[str], tuple[Piece, ...]]
+) -> tuple[Piece, ...]:
+    return (Piece(text=value),) if readable_header(name, value, masker) else pieces(value)
+
+
+def readable_header(name: str, value: str, masker: Masker) -> bool:
+    """Whether a header's value says nothing but how the request is to be read."""
+    return (
+        name.casefold() in _PLAIN_HEADERS
+        and bool(_PLAIN_VALUE.match(value))
+        and masker.sentence(value) == value
+    )
+
+
+def _peeled(each: Layer, masker: Masker, pieces: Callable[[str], tuple[Piece, ...]]) -> tuple[Piece, ...]:
+    """What one layer shows: the value marked, or, where it is still coded, the coded form marked."""
+    whole = pieces(each.before + each.value + each.after)
+    if any(piece.hit for piece in whole) and not _is_binary(each.before + each.after):
+        return whole
+    if masker.unmasked:
+        return tuple(
+            piece
+            for piece in (
+                Piece(text=each.before),
+                Piece(text=each.value, hit=True),
+                Piece(text=each.after),
+            )
+            if piece.text
+        )
+    # a name is told by what follows it, so that something must follow
+    before = () if _is_binary(each.before) else pieces(each.before + "0")[:-1]
+    return (*before, *masker.coded(each.value, hit=True))
+
+
+def _is_binary(text: str) -> bool:
+    """Whether a text shows bytes that are no text."""
+    return "\\x" in text or any(each < " " and each not in "\n\r\t" for each in text)
 
 
 def _origin_evidence(finding: Finding, masker: Masker) -> str | None:
@@ -171,7 +283,7 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
         granularity=occurrence.granularity,
         request=(
             (Piece(text=occurrence.request),)
-            if occurrence.request.startswith(_OWN_WORDS)
+            if occurrence.request.startswith(OWN_WORDS)
             else masker.excerpt(occurrence.request, finding.canary, finding.inferred, typed=typed)
         ),
         excerpt=masker.excerpt(occurrence.excerpt, finding.canary, finding.inferred, typed=typed),
@@ -181,8 +293,7 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
 
 def command(occurrence: Occurrence) -> str:
     """The command that shows the transmission again; it names it by its id, never by a value."""
-    capture = shlex.quote(occurrence.capture)
-    return f"privacy-audit inspect {capture} | grep -F {shlex.quote(chr(34) + occurrence.transmission + chr(34))}"
+    return shlex.join(("privacy-audit", "inspect", occurrence.capture, "--id", occurrence.transmission))
 
 
 def _stages(finding: Finding, masker: Masker) -> tuple[str, ...]:

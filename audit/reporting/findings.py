@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,17 @@ def write(audit: Audit, folder: Path) -> Path:
 
 def write_private(path: Path, content: bytes) -> Path:
     """Put `content` at `path` atomically, readable by its owner alone; OSError where that fails."""
+    return write_private_pieces(path, (content,))
+
+
+def write_private_pieces(path: Path, pieces: Iterable[bytes]) -> Path:
+    """The same with content that comes piece by piece."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -1,4 +1,5 @@
-"""The report: one HTML file that opens anywhere, asks the network for nothing and needs no script.
+"""The report: one HTML file that opens anywhere, asks the network for nothing and is complete
+without its script.
 
 Its text is masked unless asked otherwise (masking.py), strings from the wire are inert (wire.py), the
 policy in its head forbids everything but its own style sheet. The same findings give the same bytes.
@@ -11,12 +12,14 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from audit.records import Audit
-from audit.reporting import evidence, ledger, modes, wording
+from audit.reporting import evidence, ledger, modes, places, recurring, streams, timeline, wording
+from audit.reporting.comparison import Comparison
 from audit.reporting.findings import canonical
 from audit.reporting.masking import Masker, Piece
 from audit.reporting.wire import inert
@@ -34,11 +37,25 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
     found = evidence.views(audit, masker)
     environment = _environment()
     css = Markup(environment.get_template("report.css").render())  # noqa: S704 (our own file, nothing put in)
+    script = Markup(environment.get_template("report.js").render())  # noqa: S704 (our own file, nothing put in)
+    located = places.places(audit)
     return environment.get_template("report.html").render(
         audit=audit,
         unmask=unmask,
         css=css,
-        style_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        style_hash=_hash(css),
+        script=script,
+        script_hash=_hash(script),
+        planted=sum(1 for each in audit.experiment.canaries if not each.decoy),
+        decoys=sum(1 for each in audit.experiment.canaries if each.decoy),
+        identifiers=recurring.recurring(audit, masker),
+        places=located,
+        world=places.world(audit, located),
+        streams=streams.streams(audit),
+        timeline=timeline.timeline(audit, masker),
+        anchor=partial(_anchor, frozenset(_shown(found))),
+        opaque=sorted(audit.coverage.opaque, key=lambda row: -row.bytes),
+        sealed=[row for row in audit.coverage.flows if row.tls_records_up],
         period=_period(audit),
         headline=modes.headline(audit, shown),
         columns=shown,
@@ -56,9 +73,48 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
         recipients=ledger.recipients(audit, masker),
         rows_shown=ledger.ROWS,
         shares=ledger.shares(audit),
-        unseen=ledger.unseen(audit),
+        seen=ledger.seen(audit),
         leak_types=wording.leak_types(),
     )
+
+
+def render_comparison(both: Comparison) -> str:
+    """Two audits side by side as HTML. It shows no values, so there is nothing to mask."""
+    environment = _environment()
+    css = Markup(environment.get_template("report.css").render())  # noqa: S704 (our own file, nothing put in)
+    counts = both.counts
+    said = [
+        f"{counts[change]} {word}"
+        for change, word in (("appeared", "appeared"), ("changed", "changed"), ("vanished", "vanished"))
+        if counts[change]
+    ]
+    if counts["unknown"]:
+        said.append(f"{counts['unknown']} cannot be compared")
+    return environment.get_template("compare.html").render(
+        both=both,
+        css=css,
+        style_hash=_hash(css),
+        answer=", ".join(said) or "No difference in what could be seen",
+        rows_shown=ledger.ROWS,
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _shown(found: Iterable[evidence.FindingView]) -> Iterable[str]:
+    """The ids of the findings that have a place in the report: the first of each state."""
+    places: dict[str, int] = {}
+    for each in found:
+        places[each.state] = places.get(each.state, 0) + 1
+        if places[each.state] <= FINDINGS_SHOWN:
+            yield each.id
+
+
+def _anchor(shown: frozenset[str], finding: str) -> str:
+    """Where a link to a finding leads: to itself, or to the section, where it is not among those shown."""
+    return finding if finding in shown else "findings"
 
 
 def _environment() -> Environment:

@@ -37,6 +37,7 @@ class RecipientView(Struct, frozen=True, kw_only=True):
     leaks: tuple[str, ...]
     others: int
     evidence: str | None
+    apps: tuple[str, ...]
 
 
 class Share(Struct, frozen=True, kw_only=True):
@@ -51,8 +52,8 @@ class Share(Struct, frozen=True, kw_only=True):
     partial: bool
 
 
-class Unseen(Struct, frozen=True, kw_only=True):
-    """Connections to one recipient in one mode that could not be (fully) read."""
+class Sight(Struct, frozen=True, kw_only=True):
+    """Connections to one recipient in one mode, and how well they could be seen."""
 
     who: str
     mode: Mode
@@ -95,6 +96,7 @@ def recipients(audit: Audit, masker: Masker) -> tuple[RecipientView, ...]:
                 leaks=tuple(label for state, label in made if state == "leak"),
                 others=sum(1 for state, _ in made if state != "leak"),
                 evidence=who.evidence,
+                apps=row.apps,
             )
         )
     return tuple(
@@ -127,16 +129,26 @@ def shares(audit: Audit) -> tuple[Share, ...]:
     return tuple(out)
 
 
-def unseen(audit: Audit) -> tuple[Unseen, ...]:
-    """Everything that was not observed, the largest number of connections first."""
-    rows = [_unseen(entry) for entry in audit.coverage.flows if entry.observability != "observed"]
+def seen(audit: Audit) -> tuple[Sight, ...]:
+    """Every recipient and mode; what was not observed first, of that the largest number of connections."""
+    rows = [_sight(entry) for entry in audit.coverage.flows]
     return tuple(
-        sorted(rows, key=lambda row: (-row.flows, row.who, row.mode, row.observability, row.reason or ""))
+        sorted(
+            rows,
+            key=lambda row: (
+                row.observability == "observed",
+                -row.flows,
+                row.who,
+                row.mode,
+                row.observability,
+                row.reason or "",
+            ),
+        )
     )
 
 
-def _unseen(entry: CoverageEntry) -> Unseen:
-    return Unseen(
+def _sight(entry: CoverageEntry) -> Sight:
+    return Sight(
         who=entry.host or entry.ip or "unknown",
         mode=entry.mode,
         observability=entry.observability,

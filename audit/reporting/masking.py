@@ -7,8 +7,8 @@ it stands, in our own sentences too.
 
 The mark is the start of an HMAC-SHA-256. Its key is the SHA-256 of the whole `findings.json`, so the
 same file always gives the same report, and nobody computes a mark for a guessed value without that
-file: it holds the time of the analysis to the microsecond and its duration, which the report does not
-show, and every masked value. Marks of two analyses cannot be compared; compare their `findings.json`.
+file: it holds a salt made by chance, which the report does not show, and every masked value. Marks of two
+analyses cannot be compared; compare their `findings.json`.
 What it does not protect: plain words in paths, names of hosts and fields, times, sizes, and how often a
 value recurs. A finding's id derives from its inferred value, so it is replaced by a mark as well.
 """
@@ -29,6 +29,8 @@ from audit.records import Audit, Canary, Finding, Identifier
 from audit.reporting.findings import encode
 
 MARK = "▒"
+# how detection names transmissions that have no address: nothing of theirs came off the wire
+OWN_WORDS = ("DNS query (", "TLS ClientHello", "TCP message to port ", "UDP message to port ")
 _SHORTEST_SECRET = 4
 _DIGITS = 8
 _LITERALS = frozenset({"true", "false", "null", "http", "https", "ws", "wss"})
@@ -72,6 +74,17 @@ class Masker:
             return value
         digest = hmac.new(self._key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return MARK + digest[:_DIGITS]
+
+    @property
+    def unmasked(self) -> bool:
+        """Whether everything is shown."""
+        return self._unmask
+
+    def coded(self, text: str, *, hit: bool = False) -> tuple[Piece, ...]:
+        """Data that is still in a coding, or no text at all: one mark for the whole of it."""
+        if self._unmask or not text:
+            return (Piece(text=text, hit=hit),) if text else ()
+        return (Piece(text=self.mark(text), hit=hit, masked=True),)
 
     def inferred(self, value: str) -> str:
         """An inferred search or visit as the report may show it: of a visit, a recipient's name stays."""
@@ -123,6 +136,16 @@ class Masker:
             else:
                 pieces.extend(self._foreign(part, text[:start][-1:], text[end:][:1], inferred))
         return _joined(pieces)
+
+    def text(self, text: str, finding: Finding, *, typed: bool = False) -> str:
+        """`excerpt` as one string, around what the finding is about."""
+        return "".join(
+            piece.text for piece in self.excerpt(text, finding.canary, finding.inferred, typed=typed)
+        )
+
+    def request(self, text: str, finding: Finding) -> str:
+        """How a transmission is named: its address masked; names we gave ourselves stay."""
+        return text if text.startswith(OWN_WORDS) else self.text(text, finding)
 
     def hits(self, text: str, canary: str | None, *, typed: bool = False) -> list[str]:
         """The stretches of `text` that `excerpt` would mark as the canary's value."""

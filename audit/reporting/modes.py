@@ -82,6 +82,21 @@ def recipient_name(finding: Finding) -> str:
     return who.organisation or who.registrable_domain or who.host or who.ip or "an unknown recipient"
 
 
+def times_seen(finding: Finding) -> int:
+    """How often it was sent: captures of the same traffic are not added up, the fullest of them counts."""
+    spans: dict[str, list[str]] = {}
+    for each in finding.occurrences:
+        spans.setdefault(each.capture, []).append(each.time or "")
+    total = best = 0
+    end = ""
+    for times in sorted(spans.values(), key=lambda each: (min(each), -len(each))):
+        if min(times) > end:
+            total, best = total + best, 0
+        best = max(best, len(times))
+        end = max(end, *times)
+    return total + best
+
+
 def columns(audit: Audit) -> tuple[Column, ...]:
     """The modes audited, found or judged, in fixed order. Where there are phases, normal and private mode
     are named even if none of them is theirs; where there are none, the mode is unknown, not unaudited."""
@@ -169,7 +184,7 @@ def _cell(state: State, findings: Iterable[Finding], column: Column) -> Cell:
     here = [each for each in findings if _same(each, column.mode, column.setting)]
     if here:
         worst = min(here, key=_rank)
-        count = sum(len(each.occurrences) for each in here)
+        count = sum(times_seen(each) for each in here)
         return Cell(state=state, count=count, severity=worst.severity, link=worst.id)
     if column.answer == "not_audited" or column.answer == "unknown":  # noqa: PLR1714 (mypy narrows this form)
         return Cell(state=column.answer)

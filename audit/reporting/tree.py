@@ -16,6 +16,8 @@ from rich.text import Text
 from rich.tree import Tree as Branches
 
 from audit.adapters import Adapter, load
+from audit.adapters.model import Unit
+from audit.assessment.clock import rfc3339
 from audit.decoding import Tree
 from audit.records import Field, Http
 from audit.reporting.wire import inert
@@ -30,8 +32,11 @@ _ROLES = {
     "session_id": "an identifier of this session", "hardware_id": "an identifier of this device",
     "event_time": "when it happened", "private_flag": "tells private mode", "event_name": "what happened",
     "usage": "what was used", "dwell": "how long", "click": "what was clicked",
-    "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
+    "hash": "a hash", "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
 }  # fmt: skip
+_PRIVATE = (b"privacy", b"private", b"incognito", b"inprivate")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_LONG_AGO = 1e8  # below it, a number is a span and no moment
 
 
 @cache
@@ -61,12 +66,18 @@ def branches(tree: Tree) -> Branches:
                 here = branch.add(
                     _layer(layer, f"{len(children)} values" if len(children) > 1 else "one value")
                 )
+            closed = False
             for child in children[:_MAX_CHILDREN]:
                 field = fields[child]
-                if field.opaque and len(field.data) <= 32:
-                    continue  # an identifier written in hex or base64 says no more as bytes
+                if field.opaque and (len(field.data) <= 32 or closed):
+                    # an identifier written in hex or base64 says no more as bytes, another reading neither
+                    continue
+                closed |= field.opaque
                 structured = field.path != fields[index].path
                 line = _value(field, adapters) if structured else _layer(layer, _size(field))
+                short = len(field.data) <= _SHOWN and field.data.isascii()
+                if not structured and not field.opaque and (short or child not in below):
+                    line.append(": ").append(inert(field.data, _SHOWN), style="default")
                 todo.append((child, here.add(line)))
             if len(children) > _MAX_CHILDREN:
                 here.add(f"… and {len(children) - _MAX_CHILDREN} more")
@@ -99,12 +110,23 @@ def _roles(field: Field, adapters: tuple[Adapter, ...]) -> Iterator[str]:
     for adapter in adapters:
         role = adapter.role_of("body", field.path, field.layers)
         if role:
-            yield _ROLES[role.role]
+            yield _ROLES[role.role] + _moment(field.data, role.unit)
             return
+    if field.data.lower() in _PRIVATE:
+        yield "says private mode"
+
+
+def _moment(data: bytes, unit: Unit | None) -> str:
+    """A time stamp as people write it, in UTC; empty for what is none."""
+    try:
+        time = rfc3339(float(data) * _SECONDS[unit]) if unit else None
+    except ValueError:
+        return ""
+    return f": {time[:10]} {time[11:19]} UTC" if time and float(data) > _LONG_AGO else ""
 
 
 def _size(field: Field) -> str:
     count = f"{len(field.data):,} byte{'' if len(field.data) == 1 else 's'}"
     if field.opaque:
-        return f"{count}, could not be opened (nothing known opens it)"
+        return f"{count}, could not be opened (nothing known opens it; it may be encrypted)"
     return f"{count} of {'text' if field.data.isascii() else 'binary data'}"

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from audit.records import AnyRecord
+from audit.records import AnyRecord, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened, opened
+from audit.sources.shape import AsRecords, Shape
 
-__all__ = ["BadCapture", "Wanted", "capture_format", "read"]
+__all__ = ["BadCapture", "Wanted", "capture_format", "read", "read_as"]
+
+T = TypeVar("T")
 
 _HEAD = 4096  # bytes that tell the format
 _SUPPORTED = "give a mitmproxy flow file, a HAR file, a pcap or a pcapng"
@@ -25,11 +28,18 @@ _PCAP = re.compile(rb"\xa1\xb2(\xc3\xd4|\x3c\x4d|\xcd\x34)|(\xd4\xc3|\x4d\x3c|\x
 
 class Wanted(NamedTuple):
     """What the asker wants of a capture and knows of it: the kinds of records (None: all), the addresses
-    of the device (of use in packet captures), and how many processes may work at it."""
+    of the device (of use in packet captures), and how many processes may work at it. `keys` are key
+    logs that may open encrypted connections of packet captures; with `bodies`, those of responses are kept.
+    `phases` divide the counts of flows in packet captures. With `more`, a packet capture that grows is
+    followed: it is asked whenever there is nothing new, waits a moment, and says whether to go on."""
 
     kinds: frozenset[str] | None = None
     device: tuple[str, ...] = ()
     jobs: int = 1
+    keys: tuple[Path, ...] = ()
+    bodies: bool = False
+    phases: tuple[Phase, ...] = ()
+    more: Callable[[], bool] | None = None
 
 
 class Format(NamedTuple):
@@ -37,27 +47,45 @@ class Format(NamedTuple):
 
     name: str
     magic: re.Pattern[bytes]
-    records: Callable[[Path, Opened, str, Wanted], Iterator[AnyRecord]]
+    records: Callable[[Path, Opened, str, Wanted, Shape[Any]], Iterator[Any]]
 
 
-def _har(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _har(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     from audit.sources import har
 
-    return _of_kinds(har.records(path, source, capture), wanted)
+    return map(shape.record, _of_kinds(har.records(path, source, capture), wanted))
 
 
-def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _events(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
+    from audit.sources import events
+
+    return map(shape.record, _of_kinds(events.records(path, source, capture), wanted))
+
+
+def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
 
-    return _of_kinds(mitm.records(path, source, capture), wanted)
+    return map(shape.record, _of_kinds(mitm.records(path, source, capture, bodies=wanted.bodies), wanted))
 
 
-def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted) -> Iterator[AnyRecord]:
+def _pcap(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     from audit.sources.pcap import reading
 
     kinds = reading.KINDS if wanted.kinds is None else wanted.kinds
-    return reading.read(path, source, capture, kinds=kinds, device=wanted.device, jobs=wanted.jobs)
+    return reading.read(
+        path,
+        source,
+        capture,
+        kinds=kinds,
+        device=wanted.device,
+        jobs=wanted.jobs,
+        phases=wanted.phases,
+        more=wanted.more,
+        keys=wanted.keys,
+        bodies=wanted.bodies,
+        shape=shape,
+    )
 
 
 def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecord]:
@@ -66,15 +94,17 @@ def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecor
 
 
 FORMATS = (
+    Format("events", re.compile(rb'\s*\{"event":"'), _events),
     Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), _har),
     Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
     Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), _pcap),
     Format("pcap", _PCAP, _pcap),
+    Format("snoop", re.compile(rb"snoop\0\0\0"), _pcap),
 )
 
 
 def capture_format(path: Path) -> str:
-    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`.
+    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`, `events`.
 
     Raises:
         BadCapture: it cannot be read, or is of no supported format.
@@ -89,10 +119,18 @@ def read(path: Path, capture: str, wanted: Wanted = Wanted()) -> Iterator[AnyRec
     Raises:
         BadCapture: before the first record, if nothing at all can be read.
     """
+    return read_as(AsRecords(), path, capture, wanted)
+
+
+def read_as(shape: Shape[T], path: Path, capture: str, wanted: Wanted) -> Iterator[T]:
+    """What `shape` makes of each record, in the same order."""
     with opened(path, capture) as source:
-        yield from _format(path, source).records(path, source, capture, wanted)
+        known = _format(path, source)
+        if wanted.more is not None and (known.records is not _pcap or not source.plain):
+            raise BadCapture(path, "it cannot be followed", "only uncompressed packet captures can")
+        yield from known.records(path, source, capture, wanted, shape)
         if source.gap is not None and (wanted.kinds is None or "gap" in wanted.kinds):
-            yield source.gap
+            yield shape.record(source.gap)
 
 
 def _format(path: Path, source: Opened) -> Format:

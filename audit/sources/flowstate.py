@@ -20,6 +20,8 @@ Address = list[Any] | None
 class Client(Struct):
     id: str
     peername: Address = None
+    sockname: Address = None
+    proxy_mode: str | None = None
     transport_protocol: Literal["tcp", "udp"] = "tcp"
     error: str | None = None
     tls: bool = False
@@ -93,6 +95,7 @@ class HttpFlow(_Flow, kw_only=True, tag="http"):
     response: Response | None = None
     websocket: WebSocket | None = None
     is_replay: str | None = None
+    metadata: dict[Any, Any] = {}
 
 
 class TcpFlow(_Flow, kw_only=True, tag="tcp"):

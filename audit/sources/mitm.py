@@ -20,7 +20,7 @@ from audit.records import AnyRecord, Dns, Gap, Http, Message, SecuredBy, Tls, We
 from audit.sources import values
 from audit.sources.bad_capture import BadCapture
 from audit.sources.connections import Connection, head_bytes
-from audit.sources.flowfile import index_of, states
+from audit.sources.flowfile import Index, index_of, states
 from audit.sources.flowstate import (
     Address,
     Answer,
@@ -37,11 +37,13 @@ from audit.sources.flowstate import (
 from audit.sources.opening import Opened
 
 _TLS_RECORD = (b"\x16\x03", b"\x16\xfe")  # a handshake record of TLS (RFC 8446) or DTLS (RFC 9147)
+_IN_THE_WAY = ("wireguard", "transparent", "local")  # proxy modes of which the device knows nothing
 _REMEDY = "check that it is a flow file written by mitmproxy"
 
 
-def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
-    """The records of a flow file. A `Flow` follows the last transmission of its connection.
+def records(path: Path, source: Opened, capture: str, *, bodies: bool = False) -> Iterator[AnyRecord]:
+    """The records of a flow file. A `Flow` follows the last transmission of its connection. With `bodies`,
+    those of responses are kept.
 
     Raises:
         BadCapture: it holds no flow that can be read.
@@ -65,7 +67,8 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
                 continue
             connection, opening = connections.of(state)
             yield from opening
-            yield from _transmissions(_Place(capture, f"f{number}", state), connection, state)
+            place = _Place(capture, f"f{number}", state, _continues(state, index), bodies)
+            yield from _transmissions(place, connection, state)
         if places.connection is not None:
             index.left[places.connection] -= 1
             if not index.left[places.connection]:
@@ -73,6 +76,14 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
     yield from connections.close_all()
     for gap in index.gaps:
         yield msgspec.structs.replace(gap, capture=capture)
+
+
+def records_of(flow: AnyFlow, capture: str, name: str) -> Iterator[AnyRecord]:
+    """The transmissions of one state of a flow, by itself; their ids begin with `name`."""
+    connection, opening = _Connections(capture).of(flow)
+    yield from opening
+    continued = isinstance(flow, HttpFlow) and "continues" in flow.metadata
+    yield from _transmissions(_Place(capture, name, flow, continued), connection, flow)
 
 
 class _Connections:
@@ -100,7 +111,7 @@ class _Connections:
                 opening = (_hello(self._capture, connection, flow),)
         connection.touched(values.moment(client.timestamp_start))
         connection.touched(values.moment(client.timestamp_end))
-        connection.servers.add(_server(flow.server_conn))
+        connection.servers.add(_asked(flow))
         if flow.error or client.error:
             connection.failed = values.text(flow.error.msg if flow.error else client.error)
         return connection, opening
@@ -153,15 +164,28 @@ def _server(server: Server) -> tuple[str | None, int | None]:
     return address, port
 
 
+def _asked(flow: AnyFlow) -> tuple[str | None, int | None]:
+    """Whom the device turned to. A proxy that stands in the way passes DNS questions on to servers of its own
+    choice; the device's own choice is then the address that the proxy answered for."""
+    client = flow.client_conn
+    mode = (client.proxy_mode or "").partition("@")[0].partition(":")[0]
+    if isinstance(flow, DnsFlow) and mode in _IN_THE_WAY and _peer(client.sockname)[0] is not None:
+        return _peer(client.sockname)
+    return _server(flow.server_conn)
+
+
 class _Place(NamedTuple):
-    """Where a flow stands: the fields all its transmissions share."""
+    """Where a flow stands: the fields all its transmissions share. One that is `continued` only adds
+    messages to a WebSocket whose request stands in another flow."""
 
     capture: str
     id: str
     flow: AnyFlow
+    continued: bool = False
+    bodies: bool = False
 
     def common(self, connection: Connection) -> dict[str, Any]:
-        dst, dport = _server(self.flow.server_conn)
+        dst, dport = _asked(self.flow)
         return {
             "capture": self.capture,
             "flow": connection.id,
@@ -170,6 +194,12 @@ class _Place(NamedTuple):
             "dst": dst,
             "dport": dport,
         }
+
+
+def _continues(flow: AnyFlow, index: Index) -> bool:
+    """Whether our recorder wrote the flow to continue another one of the file."""
+    first = flow.metadata.get("continues") if isinstance(flow, HttpFlow) else None
+    return isinstance(first, str) and first.encode() in index.flows
 
 
 def _transmissions(place: _Place, connection: Connection, flow: AnyFlow) -> Iterator[AnyRecord]:
@@ -201,29 +231,31 @@ def _http(
     sent, size = _body(request)
     answer, answer_size = _answer_size(response)
     connection.name("http", values.hostname(host))
-    connection.carried(
-        values.moment(request.timestamp_start),
-        up=None if size is None else size + head_bytes(method, path, "HTTP/1.1", headers=request.headers),
-        down=answer,
-    )
-    yield Http(
-        **common,
-        time=values.moment(request.timestamp_start),
-        id=place.id,
-        host=values.hostname(host),
-        method=method,
-        scheme=scheme,
-        authority=authority,
-        path=path,
-        version=values.http_version(values.text(request.http_version)),
-        status=response.status_code if response else None,
-        request_bytes=size or 0,
-        response_bytes=answer_size,
-        secured_by=secured,
-        headers=request.headers + (request.trailers or ()),
-        body=sent,
-        response_headers=response.headers + (response.trailers or ()) if response else (),
-    )
+    if not place.continued:
+        connection.carried(
+            values.moment(request.timestamp_start),
+            up=None if size is None else size + head_bytes(method, path, "HTTP/1.1", headers=request.headers),
+            down=answer,
+        )
+        yield Http(
+            **common,
+            time=values.moment(request.timestamp_start),
+            id=place.id,
+            host=values.hostname(host),
+            method=method,
+            scheme=scheme,
+            authority=authority,
+            path=path,
+            version=values.http_version(values.text(request.http_version)),
+            status=response.status_code if response else None,
+            request_bytes=size or 0,
+            response_bytes=answer_size,
+            secured_by=secured,
+            headers=request.headers + (request.trailers or ()),
+            body=sent,
+            response_headers=response.headers + (response.trailers or ()) if response else (),
+            response_body=response.content if response and place.bodies else None,
+        )
     url = f"{scheme.replace('http', 'ws', 1)}://{authority}{path}"
     for number, message in enumerate(flow.websocket.messages if flow.websocket else (), 1):
         opcode, from_client, told, time, _dropped, injected = message

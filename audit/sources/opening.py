@@ -31,11 +31,12 @@ _DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
 
 class Opened(NamedTuple):
-    """The plain bytes, how many there are, and what of them is missing."""
+    """The plain bytes, how many there are, what of them is missing, and whether they are the file itself."""
 
     file: BinaryIO
     size: int
     gap: Gap | None
+    plain: bool = False
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def opened(path: Path, capture: str) -> Iterator[Opened]:
                 ),
             )
         elif stat.S_ISREG(state.st_mode):
-            yield Opened(raw, state.st_size, None)
+            yield Opened(raw, state.st_size, None, plain=True)
             return
         else:
             plain = raw

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 
-from audit.adapters import search_engines
+from audit.adapters import Engine, search_engines
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,18 @@ def test_every_engine_names_its_sources() -> None:
         assert all(page.source and page.parameters for page in engine.results + engine.suggestions)
     ids = [engine.id for engine in search_engines().engines]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("engine", search_engines().engines, ids=lambda engine: engine.id)
+def test_its_own_examples(engine: Engine) -> None:
+    for example in engine.example:
+        url = urlsplit(example.url)
+        target = f"{url.path}?{url.query}"
+        submitted = search_engines().results_page(url.netloc, target)
+        typed = search_engines().suggestion(url.netloc, target)
+        assert (submitted.term if submitted else "") == example.term, example
+        assert (typed.term if typed else "") == example.typed, example
+        assert all(found.engine is engine for found in (submitted, typed) if found)
+    assert any(example.term for example in engine.example)
+    assert bool(engine.suggestions) == any(example.typed for example in engine.example)
+    assert any(not example.term and not example.typed for example in engine.example)

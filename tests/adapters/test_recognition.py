@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import get_args
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from audit.adapters import AdapterError, load
 from audit.adapters.fingerprints import java_hash, sensors_form
 from audit.adapters.loader import parse
+from audit.adapters.model import Role
 from audit.records import Headers, Http, WebSocketMessage
 
 # Request forms A of facts gathered for this project: made up, with their checksums.
@@ -213,6 +217,33 @@ def test_what_a_system_app_reports_of_its_use() -> None:
     assert load()["xiaomi-onetrack-plain"].role_of("body", "$[3].C.page", ()) is None
 
 
-def test_what_is_not_checked_is_not_enabled() -> None:
-    assert load()["xiaomi-mistat-v2"].decode
-    assert load()["xiaomi-mistat-v2"].decoders == ()
+def test_a_key_that_follows_from_the_request_is_tried_in_every_usual_way() -> None:
+    decoders = load()["xiaomi-mistat-v2"].decoders
+    assert {(d.cipher, d.prefix) for d in decoders} == {("aes-ecb", 0), ("aes-cbc", 16)}
+    assert all(d.coding({"app_id": b"1", "app_key": b"2", "device_id": b"3"}) for d in decoders)
+    assert not any(d.coding({"app_id": b"1"}) for d in decoders)
+
+
+def test_what_is_not_enabled_is_checked_and_not_used() -> None:
+    row = {
+        "id": "x", "name": "X", "organisation": "X", "kind": "analytics", "source": "s",
+        "match": [{"hosts": ["x.test"]}],
+        "decode": [{"specs": ["rc4:key=text:secret"], "reasoning": "r", "enabled": False}],
+    }  # fmt: skip
+    assert parse("good.json", json.dumps({"adapter": [row]}).encode())[0][0].decoders == ()
+    row["decode"] = [{"specs": ["rc4:key="], "reasoning": "r"}]
+    with pytest.raises(AdapterError, match="expected a value"):
+        parse("bad.json", json.dumps({"adapter": [row]}).encode())
+
+
+def test_the_page_about_adapters_shows_one_that_loads_and_every_role() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "adapters.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    ((adapter,), _) = parse("page.toml", block.encode())
+    assert adapter.example[0].recognised
+    assert not adapter.example[1].recognised
+    table = page.partition("| role |")[2]
+    assert {role for role in get_args(Role) if f"`{role}`" not in table} == set()
+    assert {
+        part for part in ("match", "fields", "decode", "known", "example") if f"| `{part}`" not in page
+    } == set()

@@ -1,7 +1,8 @@
 """The recorder in a real mitmdump on loopback, with offline answers: what was sent is on disk, whatever happens."""
 
 import os
-import shutil
+import random
+import re
 import signal
 import socket
 import ssl
@@ -9,9 +10,11 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPSConnection, RemoteDisconnected
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -21,53 +24,14 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.io import FlowReader
 from mitmproxy.net.dns import classes, types
 from mitmproxy.tcp import TCPFlow
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, BytesMessage, Request
 
-ADDONS = Path(__file__).resolve().parents[2] / "addons"
-MITMDUMP = shutil.which("mitmdump", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+from audit.records import Http, WebSocketMessage
+from audit.sources import read as records
+from tests.addons.proxies import free_port, mitmdump, needs_mitmdump, proxy
 
-pytestmark = pytest.mark.skipif(MITMDUMP is None, reason="mitmdump is not installed")
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def mitmdump(confdir: Path, mode: str, *options: str, addons: tuple[str, ...]) -> subprocess.Popen[str]:
-    """A proxy with these addons; its words come on one pipe."""
-    command = [str(MITMDUMP), "--mode", mode, "--set", f"confdir={confdir}", "--set", "flow_detail=0"]
-    for addon in addons:
-        command += ["-s", str(ADDONS / addon)]
-    for option in options:
-        command += ["--set", option]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@contextmanager
-def proxy(
-    flows: Path, mode: str = "regular", addons: tuple[str, ...] = ("recorder.py", "offline_answers.py")
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A proxy that records and, with both addons, answers; ready for connections; and its port."""
-    port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
-    process = mitmdump(
-        flows.parent.parent / "conf",
-        f"{mode}@127.0.0.1:{port}",
-        f"recorder_file={flows}",
-        addons=addons,
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "listening at" in line:
-                break
-        else:
-            pytest.fail(f"mitmdump ended: {process.wait()}")
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
+pytestmark = needs_mitmdump
 
 
 def read(path: Path) -> list[Flow]:
@@ -131,7 +95,7 @@ def test_what_the_upstream_saw_is_on_disk_though_nothing_was_answered(flows: Pat
     assert flow.response is None
 
 
-def test_a_long_conversation_is_on_disk_but_for_its_end_and_the_file_stays_small(flows: Path) -> None:
+def test_every_message_of_a_long_conversation_is_on_disk_and_the_file_stays_small(flows: Path) -> None:
     said = [f"message {number:4} ".encode() * 64 for number in range(200)]
     with (
         socket.create_server(("127.0.0.1", 0)) as upstream,
@@ -149,13 +113,180 @@ def test_a_long_conversation_is_on_disk_but_for_its_end_and_the_file_stays_small
                     received += len(connection.recv(4096))
             process.send_signal(signal.SIGKILL)
             process.wait()
-    (flow,) = last_states(flows)
-    assert isinstance(flow, TCPFlow)
-    recorded = b"".join(message.content for message in flow.messages)
+    first, *others = last_states(flows)
+    assert all(isinstance(flow, TCPFlow) for flow in (first, *others))
+    assert {flow.metadata["continues"] for flow in others} == {first.id}
     sent = b"".join(b"\x00" + message for message in said)
-    assert sent.startswith(recorded)
-    assert len(recorded) > 0.75 * len(sent)
+    assert b"".join(message.content for flow in (first, *others) for message in flow.messages) == sent  # type: ignore[attr-defined]
     assert flows.stat().st_size < 8 * len(sent)
+
+
+def test_a_long_websocket_is_one_request_and_all_its_messages(flows: Path) -> None:
+    said = [f"wren {number} k7m2".encode() for number in range(100)]
+
+    def answer(upstream: socket.socket) -> None:
+        with upstream.accept()[0] as connection:
+            peer = WSConnection(ConnectionType.SERVER)
+            while data := connection.recv(65536):
+                peer.receive_data(data)
+                for event in peer.events():
+                    if isinstance(event, Request):
+                        connection.sendall(peer.send(AcceptConnection()))
+                    elif isinstance(event, BytesMessage):
+                        connection.sendall(peer.send(BytesMessage(data=b"heard " + event.data)))
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        proxy(flows, addons=("recorder.py",)) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+    ):
+        threading.Thread(target=answer, args=(upstream,), daemon=True).start()
+        host = f"127.0.0.1:{upstream.getsockname()[1]}"
+        client = WSConnection(ConnectionType.CLIENT)
+        connection.sendall(client.send(Request(host=host, target=f"http://{host}/chat")))
+        client.receive_data(connection.recv(65536))
+        list(client.events())
+        for message in said:
+            connection.sendall(client.send(BytesMessage(data=message)))
+            client.receive_data(connection.recv(65536))
+            (event,) = client.events()
+            assert isinstance(event, BytesMessage)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    seen = list(records(flows, flows.name))
+    assert [record.path for record in seen if isinstance(record, Http)] == ["/chat"]
+    messages = [record for record in seen if isinstance(record, WebSocketMessage)]
+    assert [message.data for message in messages if message.direction == "up"] == said
+    assert [message.data for message in messages if message.direction == "down"] == [
+        b"heard " + m for m in said
+    ]
+
+
+def test_the_key_log_belongs_to_its_owner_and_is_appended_to(flows: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "experiment" / "keys.log"
+    keys.parent.mkdir()
+    keys.write_text("# an earlier sitting\n")
+    with proxy(flows, options=(f"recorder_keys={keys}",)) as (_, port):
+        trust = ssl.create_default_context(cafile=str(flows.parent.parent / "conf" / "mitmproxy-ca-cert.pem"))
+        connection = HTTPSConnection("127.0.0.1", port, context=trust, timeout=20)
+        connection.set_tunnel("heron.example", 443)
+        connection.request("GET", "/")
+        connection.getresponse().read()
+        connection.close()
+    assert keys.read_text().startswith("# an earlier sitting\n")
+    assert "CLIENT_TRAFFIC_SECRET_0 " in keys.read_text()
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
+def test_a_large_response_passes_and_what_was_sent_is_kept(flows: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        proxy(flows, addons=("recorder.py",), options=("recorder_large=1m",)) as (_, port),
+    ):
+
+        def answer() -> None:
+            with upstream.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000))
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert len(get(port, f"http://127.0.0.1:{upstream.getsockname()[1]}/film")) == 3_000_000
+    (flow,) = last_states(flows)
+    assert isinstance(flow, HTTPFlow)
+    assert flow.request.path == "/film"
+    assert flows.stat().st_size < 100_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_proxy_visibly_and_keeps_what_is_there(small_disk: Path) -> None:
+    flows = small_disk / "flows.mitm"
+    sent = 0
+    with proxy(flows) as (process, port):
+        body = os.urandom(30_000)
+        with suppress(OSError, RemoteDisconnected):
+            for number in range(200):
+                connection = HTTPConnection("127.0.0.1", port, timeout=20)
+                connection.request("POST", f"http://plover.example/{number}", body=body)
+                connection.getresponse().read()
+                sent += 1
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "No space left on device" in said
+    assert "The proxy stops" in said
+    assert 3 < sent < 100
+    recorded = [flow.request.path for flow in last_states(flows) if isinstance(flow, HTTPFlow)]
+    assert recorded[:sent] == [f"/{number}" for number in range(sent)]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_under_load_no_request_is_missing(flows: Path) -> None:
+    """Twenty times: what the upstream saw of each request is in the recording, tail recovery included."""
+    chance = random.Random(6)
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def upstream(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            data = b""
+            while chunk := connection.recv(65536):
+                data += chunk
+                seen.update(re.findall(r"/sent-[0-9-]+", data.decode("latin-1")))
+                while b"\r\n\r\n" in data:
+                    data = data.partition(b"\r\n\r\n")[2]
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def listen(server: socket.socket) -> None:
+        with suppress(OSError):
+            while not ended.is_set():
+                threading.Thread(target=upstream, args=(server.accept()[0],), daemon=True).start()
+
+    def load(port: int, host: str, who: str) -> None:
+        with suppress(OSError, HTTPException):
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            for number in range(100_000):
+                connection.request("GET", f"http://{host}/sent-{who}-{number}")
+                connection.getresponse().read()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=listen, args=(server,), daemon=True).start()
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        for turn in range(20):
+            before = len(seen)
+            with proxy(flows, addons=("recorder.py",)) as (process, port):
+                workers = [
+                    threading.Thread(target=load, args=(port, host, f"{turn}-{n}"), daemon=True)
+                    for n in range(4)
+                ]
+                for worker in workers:
+                    worker.start()
+                while len(seen) == before:
+                    time.sleep(0.01)
+                time.sleep(chance.uniform(0.0, 0.8))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            for worker in workers:
+                worker.join()
+        ended.set()
+    with proxy(flows):
+        pass
+    recorded = {record.path for record in records(flows, flows.name) if isinstance(record, Http)}
+    assert len(seen) > 200
+    assert seen <= recorded
 
 
 def test_request_is_written_before_its_answer(flows: Path) -> None:

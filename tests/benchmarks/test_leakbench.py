@@ -76,24 +76,7 @@ def shallow() -> list[cases.Case]:
     return list(cases.plain_cases(CANARIES, SEED, 3, depths=(1, 2)))
 
 
-# Codings that some chain of depth one or two still hides from us (docs/benchmarks.md). A row that opens
-# fails here until it is taken out of the list.
-NOT_YET = (
-    "base64 (unpadded)", "base64 (glued)", "base64 (in binary)", "hex (upper)", "hex (\\x)", "ascii85",
-    "multipart (nested)", "cookie", "xor",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "coding",
-    [
-        pytest.param(coding, marks=pytest.mark.xfail(reason="a chain with it is not opened yet"))
-        if coding.name in NOT_YET
-        else coding
-        for coding in CODINGS
-    ],
-    ids=lambda coding: coding.name,
-)
+@pytest.mark.parametrize("coding", CODINGS, ids=lambda coding: coding.name)
 def test_wrapped_values_are_found_at_depths_one_and_two(
     coding: Coding, shallow: list[cases.Case], search: recall.Search
 ) -> None:

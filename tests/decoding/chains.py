@@ -26,6 +26,27 @@ import lz4.frame
 import msgspec
 import zstandard
 
+
+class Value:
+    """One value that is looked for, as it is."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+    def holds(self, data: bytes) -> bool:
+        return self.value in data
+
+    def traced(self, data: bytes) -> bool:
+        turned = self.value.decode()[::-1].encode()
+        return self.value in data or turned in data or self.value.translate(_ROTATED) in data
+
+    def keys(self, data: bytes) -> tuple[int, ...]:
+        if not data:
+            return ()
+        return tuple(key for key in range(1, 256) if self.value in bytes(byte ^ key for byte in data))
+
+
+_ROTATED = bytes(codecs.encode(chr(c), "rot13").encode("latin-1")[0] if c < 128 else c for c in range(256))
 Encoder = Callable[[bytes, random.Random], bytes | None]
 
 

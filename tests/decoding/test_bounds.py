@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from audit.decoding import Bounds, may_hide, unfold
 from tests.decoding import chains
+from tests.decoding.chains import Value
 
 ZEROS = bytes(1 << 27)
 SMALL = Bounds(bytes=1 << 20, work=1 << 24, guessing=1 << 22)
@@ -88,7 +89,7 @@ def test_repetition_is_no_trap(trap: bytes) -> None:
 @given(st.binary(max_size=400), st.sampled_from([(), ("form",), ("cookie",), ("gzip", "application/json"), ("br",),
     ("deflate",), ("multipart/mixed",), ("application/x-protobuf",), ("text/plain;charset=gbk",)]))  # fmt: skip
 def test_any_bytes_open_without_an_error(data: bytes, hints: tuple[str, ...]) -> None:
-    tree = unfold(data, hints, probe=lambda value: b"zz" in value)
+    tree = unfold(data, hints, sought=Value(b"zz"))
     assert tree.fields[0].data == data
     for index, field in enumerate(tree.fields[1:], 1):
         assert field.parent is not None

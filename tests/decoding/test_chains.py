@@ -21,8 +21,7 @@ def missed(found: list[chains.Chain]) -> list[tuple[tuple[str, ...], bytes]]:
         (chain.names, chain.body[:120])
         for chain in found
         if not any(
-            chain.value in field.data
-            for field in unfold(chain.body, probe=lambda data, value=chain.value: value in data).fields
+            chain.value in field.data for field in unfold(chain.body, sought=chains.Value(chain.value)).fields
         )
     ]
 

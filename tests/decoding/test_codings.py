@@ -189,8 +189,9 @@ def test_an_address_within_an_address_keeps_its_own_query() -> None:
 
 def test_lz_string_vectors() -> None:
     # made with lz-string's own compressor
-    assert reach(b"BYUwNmD2AEoTcpA=", b"hello hello hello").layers == ("lz-string",)
-    assert reach(b"OYJwbw+wpgBIkdqE10oA", "größe 安静".encode()).layers == ("lz-string",)
+    # (its base64 form is base64 of its bytes)
+    assert reach(b"BYUwNmD2AEoTcpA=", b"hello hello hello").layers[-1] == "lz-string"
+    assert reach(b"OYJwbw+wpgBIkdqE10oA", "größe 安静".encode()).layers[-1] == "lz-string"
     assert decompress("", 10) == ""
 
 
@@ -242,14 +243,15 @@ def test_lz_string_is_the_inverse_of_its_encoder(text: str) -> None:
 @given(st.integers(0, 2**32))
 def test_nothing_is_hidden_where_may_hide_says_no(seed: int) -> None:
     chain = chains.chain(1, random.Random(seed))
-    disguised = chain.names[0] in ("reversed", "rot13")
+    disguised = chain.names[0] in ("reversed", "rot13", "xor")
     assert may_hide(chain.body) or disguised or chain.value in chain.body.replace(b"+", b" ")
 
 
 def test_a_purse_says_each_bound_once() -> None:
-    purse = Purse.filled(Bounds(work=10, guessing=10))
+    purse = Purse.filled(Bounds(work=10, fields=2))
     assert purse.charge(10)
     assert not purse.charge(1)
     assert not purse.charge(1)
-    assert not purse.guess(11)
-    assert [hit.bound for hit in purse.hits] == ["time", "time"]
+    assert purse.take(1)
+    assert not purse.take(1)
+    assert [hit.bound for hit in purse.hits] == ["time", "fields"]

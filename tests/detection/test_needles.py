@@ -1,11 +1,13 @@
 """Needles: what counts as the value, in which granularity, and what must never count."""
 
+import base64
 import hashlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.detection.digests import FUNCTIONS
 from audit.detection.needles import Needles, parse_address
 from audit.records import Canary
 
@@ -173,3 +175,77 @@ def test_pages_of_one_site_are_told_apart() -> None:
     assert found("https://h1.example/find?q=a b&n=1", needles) == [("a", "full")]
     assert found("https://h1.example/find?q=c", needles) == [("b", "full")]
     assert found("host=h1.example", needles) == [("site", "host")]
+
+
+WAYS = {
+    "hex": lambda digest: digest.hex(),
+    "base64": lambda digest: base64.b64encode(digest).decode(),
+    "base64url": lambda digest: base64.urlsafe_b64encode(digest).decode().rstrip("="),
+}
+DIGEST = hashlib.sha256(b"https://n7-lantern.example/reading/room7?note=violet-83").digest()
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_is_found_as_bytes_and_in_text(name: str) -> None:
+    digest = FUNCTIONS[name](b"marble otter zx4q8")
+    for data in (digest, WAYS["base64"](digest).encode(), WAYS["base64url"](digest).encode()):
+        assert [m.form for m in NEEDLES.find(data, "$.term_hash")] == [name]
+    if len(digest) > 8:
+        assert NEEDLES.find(digest, "$.x")
+        assert NEEDLES.find(bytes([digest[0] ^ 1]) + digest[1:], "$.x") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sha512-224", "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa"),
+        ("sha512-256", "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
+    ],
+)
+def test_truncated_sha512_is_that_of_the_standard(name: str, value: str) -> None:
+    # FIPS 180-4, example "abc"
+    assert FUNCTIONS[name](b"abc").hex() == value
+
+
+@pytest.mark.parametrize("way", ["base64", "base64url"])
+@pytest.mark.parametrize("around", ["{}", "v1/{}/px.gif", "2|{}|9", "fb.1.{}.9", "a:{}", "see {}, and"])
+@pytest.mark.parametrize("part", [DIGEST, DIGEST[:16], DIGEST[8:24]])
+def test_a_digest_in_base64_is_found_between_delimiters(way: str, around: str, part: bytes) -> None:
+    text = WAYS[way](part)
+    data = around.format(text).encode()
+    (match,) = NEEDLES.find(data)
+    assert match.form in ("sha256", "sha256/128", "sha256/128-middle")
+    assert match.written.startswith("base64")
+    assert data[match.offset : match.offset + match.length].decode() == text.rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "part", [DIGEST[:8], DIGEST[12:20], hashlib.md5(b"marble otter zx4q8").digest()[4:12]]
+)
+def test_eight_bytes_count_only_where_a_hash_is_named(part: bytes) -> None:
+    number = int.from_bytes(part, "big", signed=True)
+    for data in (part, *(WAYS[way](part).encode() for way in ("base64", "base64url")), str(number).encode()):
+        assert len(NEEDLES.find(data, "$.url_hash")) == 1
+        assert NEEDLES.find(data, "$.share") == []
+        assert NEEDLES.find(b"x" + data, "$.url_hash") == []
+
+
+def test_a_digest_glued_to_a_word_or_cut_is_none() -> None:
+    text = WAYS["base64url"](DIGEST)
+    for data in (text[:-1], text[1:], f"{text}x", f"x{text}", text[:21], text[:30]):
+        assert NEEDLES.find(data.encode()) == []
+
+
+def test_a_page_with_a_short_hash_is_worth_opening() -> None:
+    body = b'{"ts":1700000000,"words":["one","two","three","four"],"url_hash":"%s"}'
+    body %= base64.b64encode(DIGEST[:8])
+    assert NEEDLES.traced(body)
+
+
+def test_a_short_hash_counts_behind_its_name_in_text_that_is_no_document() -> None:
+    part = DIGEST[:8]
+    for text in (part.hex(), part.hex().upper(), WAYS["base64"](part), WAYS["base64url"](part)):
+        for around in ('s": 1, "url_hash": "{}", "n"', "x=1&urlHash={}&y", "md5: {}"):
+            data = around.format(text).encode() + b' and "more" of it'
+            assert [m.form for m in NEEDLES.find(data)] == ["sha256/64"], data
+        assert NEEDLES.find(f'a": 1, "url_share": "{text}", "n"'.encode()) == []

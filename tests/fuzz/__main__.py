@@ -23,13 +23,14 @@ def main(names: tuple[str, ...], seconds: int, jobs: int, found: Path) -> None:
         from tests.fuzz.running import fuzz
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed") from None
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.targets import names as known_names
 
-    unknown = set(names) - TARGETS.keys()
+    known = known_names()
+    unknown = set(names) - known.keys()
     if unknown:
-        raise click.UsageError(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        raise click.UsageError(f"no target {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     crashed = False
-    for outcome in fuzz(names or TARGETS, seconds, found.resolve(), jobs):
+    for outcome in fuzz(names or known, seconds, found.resolve(), jobs):
         crashed = crashed or bool(outcome.crashes)
         click.echo(f"{outcome.target:16} {outcome.executions:>10,} runs  {len(outcome.crashes)} crashes")
         for line in outcome.crashes:

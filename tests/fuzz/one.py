@@ -1,4 +1,4 @@
-"""Fuzzes one target in this process until its time is over: `python -m tests.fuzz.one TARGET SECONDS SEED DIR`.
+"""Fuzzes one target in this process until its time is over: `python -m tests.fuzz.one MODULE TARGET SECONDS SEED DIR`.
 
 Started by `python -m tests.fuzz`. An unexpected exception is written to DIR once per kind and place, with
 the input that caused it, and the fuzzing goes on; only a hang or a lack of memory ends it early.
@@ -19,11 +19,12 @@ MEMORY = 2048  # megabytes
 LONGEST = 8192  # bytes of an input
 
 
-def main(name: str, seconds: int, seed: int, found: Path) -> None:
+def main(module: str, name: str, seconds: int, seed: int, found: Path) -> None:
     """Never returns: libFuzzer ends the process."""
     with atheris.instrument_imports(include=["audit"]):
-        from tests.fuzz.targets import TARGETS
-    target = TARGETS[name]
+        from tests.fuzz import targets
+
+        target = targets.target(module, name)
     known: set[str] = set()
 
     def checked(data: bytes) -> None:
@@ -69,4 +70,4 @@ def where(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

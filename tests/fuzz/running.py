@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.fuzz import targets
 from tests.fuzz.one import HANG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,17 +28,18 @@ class Outcome(NamedTuple):
     crashes: tuple[str, ...]
 
 
-def fuzz(targets: Iterable[str], seconds: int, found: Path, jobs: int) -> Iterator[Outcome]:
+def fuzz(chosen: Iterable[str], seconds: int, found: Path, jobs: int) -> Iterator[Outcome]:
     """Fuzz each target for `seconds`, `jobs` at a time; reproducers are left in `found`."""
     found.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda name: _one(name, seconds, found), targets)
+        known = targets.names()
+        yield from pool.map(lambda name: _one(known[name], name, seconds, found), chosen)
 
 
-def _one(name: str, seconds: int, found: Path) -> Outcome:
+def _one(module: str, name: str, seconds: int, found: Path) -> Outcome:
     own = found / name
     own.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz.one", name, str(seconds), str(SEED), str(own)]
+    command = [sys.executable, "-m", "tests.fuzz.one", module, name, str(seconds), str(SEED), str(own)]
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, timeout=seconds + HANG + _STARTING, check=False

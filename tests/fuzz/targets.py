@@ -1,36 +1,19 @@
 """What is fuzzed: entry points of one argument, the bytes they begin with, and the refusals they may raise.
 
 Every target takes any bytes. It must end soon, raise nothing but its refusals, and keep the promises
-that are checked here. Nothing in here may depend on time or chance.
+that are checked with it. Each of `MODULES` holds some targets and imports no more than they need, so that a
+process which fuzzes one of them starts fast. Nothing in them may depend on time or chance.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import struct
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
-import msgspec
-from mitmproxy.io import tnetstring
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
-
-from audit.decoding import unfold
 from audit.protocols.malformed import Malformed
-from audit.recording import glimpse
-from audit.sources import BadCapture, read
-from audit.sources.pcap.link import LINKS
-from audit.sources.pcap.streams import MAX_HELD, Half, Piece
-from tests.protocols import test_hostile as protocols
-from tests.sources import test_hostile as sources
-from tests.sources.pcap import craft
 
-logging.getLogger("scapy").setLevel(logging.ERROR)  # it misses addresses that no test needs
-LINK_TYPES = sorted(LINKS)
+MODULES = ("captures", "packets", "bodies", "parsers")
 
 
 class Target(NamedTuple):
@@ -41,172 +24,16 @@ class Target(NamedTuple):
     refusals: tuple[type[Exception], ...] = (Malformed,)
 
 
-def capture(data: bytes) -> None:
-    """All records of a capture of whatever format, each written as JSON as `inspect` does."""
-    with os.fdopen(os.memfd_create("capture"), "wb") as file:
-        file.write(data)
-        file.flush()
-        for record in read(Path(f"/proc/self/fd/{file.fileno()}"), "c"):
-            msgspec.json.encode(record)
+def names() -> dict[str, str]:
+    """All targets by name, and the module that holds each."""
+    return {name: module for module in MODULES for name in _held(module)}
 
 
-def har_entry(data: bytes) -> None:
-    """A HAR whose only oddity is one value, somewhere in an entry."""
-    path, new = _oddity(data, sources.places(sources.ENTRY))
-    if not isinstance(new, bytes):
-        entry = sources.replaced(sources.ENTRY, path, new)
-        capture(msgspec.json.encode({"log": {"entries": [entry]}}))
+def target(module: str, name: str) -> Target:
+    """One target; only its module is imported."""
+    return _held(module)[name]
 
 
-def flow_state(data: bytes) -> None:
-    """A flow file whose only oddity is one value, somewhere in a flow."""
-    path, new = _oddity(data, sources.places(sources.STATE))
-    capture(tnetstring.dumps(sources.replaced(sources.STATE, path, new)))  # type: ignore[arg-type]
-
-
-def _oddity(data: bytes, places: list[tuple[str | int, ...]]) -> tuple[tuple[str | int, ...], object]:
-    """A place by the first two bytes, and a value for it: the JSON of the others, or just these bytes."""
-    place = places[int.from_bytes(data[:2], "big") % len(places)]
-    try:
-        return place, msgspec.json.decode(data[2:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return place, data[2:]
-
-
-def packets(data: bytes) -> None:
-    """A sound file of packets of any link type: the first byte says which, the rest is cut by lengths."""
-    if data:
-        link = LINK_TYPES[data[0] % len(LINK_TYPES)]
-        capture(craft.pcap(_cut(data[1:]), link=link))
-
-
-def _cut(data: bytes) -> Iterable[bytes]:
-    while len(data) > 2:
-        size = int.from_bytes(data[:2], "big") % 2048
-        yield data[2 : 2 + size]
-        data = data[2 + size :]
-
-
-def _joined(link: int, parts: Iterable[bytes]) -> bytes:
-    """What `packets` cuts into these packets."""
-    framed = b"".join(len(part).to_bytes(2, "big") + part for part in parts)
-    return bytes((LINK_TYPES.index(link),)) + framed
-
-
-_SEGMENT = struct.Struct(">BIBB")
-
-
-def segments(data: bytes) -> None:
-    """One direction of TCP: the bytes are segments, acknowledgements and ends of the stream."""
-    half = Half()
-    content = bytes(range(256)) * 8
-    for at in range(0, len(data) - _SEGMENT.size + 1, _SEGMENT.size):
-        kind, number, size, cut = _SEGMENT.unpack_from(data, at)
-        if kind & 4:  # near what came before
-            number = half.expected + (number % 4096) - 1024 & 0xFFFFFFFF
-        if kind & 3 == 0:
-            pieces = list(half.acknowledged(number))
-        elif kind & 3 == 1 and kind & 8:
-            pieces = list(half.flush())
-        else:
-            pieces = list(half.segment(number, content[: size * (1 + (kind >> 5))], cut if kind & 16 else 0))
-        _sound(pieces)
-        assert sum(len(part) for part, _ in half.waiting.values()) <= MAX_HELD
-    _sound(list(half.flush()))
-    assert not half.waiting
-
-
-def _sound(pieces: list[Piece]) -> None:
-    for piece in pieces:
-        assert piece if isinstance(piece, bytes) else 0 < piece < 1 << 32
-
-
-def unfolded(data: bytes) -> None:
-    """The tree of a body: its root is the body, every child has its parent before it."""
-    tree = unfold(data)
-    assert tree.fields[0].data == data
-    for index, field in enumerate(tree.fields):
-        assert field.parent is None or field.parent < index
-
-
-def _pcap_seeds() -> tuple[bytes, ...]:
-    some = [craft.tcp(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", 1), craft.udp(b"x" * 40, 5, 53)]
-    return (craft.pcap(some), craft.pcap(some, ">", 0xA1B23C4D), craft.pcap(some, "<", 0xA1B2CD34, 101))
-
-
-def _pcapng_seeds() -> tuple[bytes, ...]:
-    some = craft.tcp(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", 1)
-    seeds = []
-    for order in "<>":
-        options = struct.pack(order + "HHBxxxHHqHH", 9, 1, 9, 14, 8, 5, 0, 0)
-        names = b"\1\0\x0e\0" if order == "<" else b"\0\1\0\x0e"
-        seeds.append(
-            craft.section(order)
-            + craft.interface(1, options, order)
-            + craft.enhanced(some, 10**15, 0, order)
-            + craft.block(3, struct.pack(order + "I", len(some)) + some, order)
-            + craft.block(2, struct.pack(order + "HHIIII", 0, 0, 1, 2, len(some), len(some)) + some, order)
-            + craft.block(4, names + b"\x08\x08\x08\x08a.example\0\0\0" + bytes(4), order)
-            + craft.block(10, struct.pack(order + "II", 0x544C534B, 4) + b"CLIE", order)
-        )
-    return tuple(seeds)
-
-
-def _packet_seeds() -> tuple[bytes, ...]:
-    hello = bytes.fromhex("160301007b010000770303") + bytes(32) + b"\0\0\2\x13\1\1\0\0\x4c" + bytes(76)
-    query = bytes.fromhex(protocols.SEEDS["dns"][0])
-    six = bytes(Ether() / IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=5353, dport=5353) / query)
-    inner = bytes(IP(src=craft.PHONE, dst=craft.SERVER) / TCP(sport=40_000, dport=443, flags="PA") / hello)
-    return (
-        _joined(1, [craft.udp(query, 5353, 53), craft.udp(query, 53, 5353), six]),
-        _joined(1, [craft.tcp(hello, 1, dport=443), craft.tcp(b"HTTP/1.1 200 OK\r\n\r\n", 1, up=False)]),
-        _joined(1, [craft.udp(bytes.fromhex(seed), 40_000, 443) for seed in protocols.SEEDS["quic"]]),
-        _joined(1, [craft.tcp(bytes.fromhex(seed), 1, dport=1883) for seed in protocols.SEEDS["mqtt"]]),
-        _joined(101, [inner, bytes(IP(flags="MF", proto=17) / inner), bytes(IP(frag=3, proto=17) / inner)]),
-        _joined(1, [bytes(Ether() / IP(proto=47) / (b"\0\0\x08\0" + inner))]),
-        _joined(1, [craft.udp(b"\x08\0\0\0\0\0\1\0" + bytes(Ether() / inner), 40_000, 4789)]),
-    )
-
-
-_BODIES = (
-    b'{"url":"https://a.example/?q=%7B%22x%22%3A1%7D","b":"aHR0cHM6Ly9hLmV4YW1wbGUv"}',
-    b"a=b&c=%25257B&d=H4sIAAAAAAAAA0tMSgYAwkEkNQMAAAA",
-    bytes.fromhex("0a0b6874747073 3a2f2f612e62120568656c6c6f"),
-    bytes.fromhex("82a3666f6fa3626172a162c0"),
-    b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
-    b"<a b='c'>&amp;<![CDATA[d]]></a>",
-)
-_FILES = (BadCapture,)
-_ODDITIES = tuple(
-    place.to_bytes(2, "big") + value
-    for place in range(0, 90, 3)
-    for value in (
-        b"-1",
-        b"null",
-        b'"http://[a"',
-        b'[{"a":1.5}]',
-        b"\xff\xfe",
-        b"1e300",
-        b"18446744073709551615",
-    )
-)
-
-TARGETS: dict[str, Target] = {
-    "pcap": Target(capture, _pcap_seeds(), _FILES),
-    "pcapng": Target(capture, _pcapng_seeds(), _FILES),
-    "packets": Target(packets, _packet_seeds(), ()),
-    "har": Target(capture, (sources.HAR,), _FILES),
-    "har-entries": Target(har_entry, _ODDITIES, _FILES),
-    "flow-file": Target(capture, (sources.FLOWS,), _FILES),
-    "flow-states": Target(flow_state, _ODDITIES, _FILES),
-    "segments": Target(segments, (bytes(range(70)), b"\x06\0\0\0\x20\x09\0" * 12), ()),
-    "unfold": Target(unfolded, _BODIES, ()),
-    "glimpse": Target(
-        lambda data: glimpse.name_in(data, glimpse.ETHERNET),
-        (craft.udp(bytes.fromhex(protocols.SEEDS["dns"][0]), 5353, 53),),
-        (),
-    ),
-} | {
-    name: Target(entry, tuple(map(bytes.fromhex, protocols.SEEDS.get(name, ()))))
-    for name, entry in protocols.ENTRIES.items()
-}
+def _held(module: str) -> dict[str, Target]:
+    held: dict[str, Target] = import_module(f"tests.fuzz.{module}").TARGETS
+    return held

@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("atheris", reason="atheris is not installed (it exists for Linux and Python < 3.13)")
 
 from tests.fuzz.running import ROOT, fuzz
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import names, target
 
-SECONDS = 2
+SECONDS = 1
+TARGETS = names()
 
 BROKEN = """
 import sys
@@ -24,9 +25,9 @@ def broken(data):
     if data[:2] == b"ab":
         {effect}
 
-targets.TARGETS["broken"] = targets.Target(broken, (b"ab",), (KeyError,))
+targets.target = lambda module, name: targets.Target(broken, (b"ab",), (KeyError,))
 one.HANG = 2
-one.main("broken", 2, 1, Path(sys.argv[1]))
+one.main("none", "broken", 2, 1, Path(sys.argv[1]))
 """
 
 
@@ -61,6 +62,6 @@ def test_what_goes_wrong_is_kept(tmp_path: Path, effect: str, left: list[str]) -
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_takes_its_own_seeds(name: str) -> None:
-    target = TARGETS[name]
-    for seed in target.seeds:
-        target.run(seed)
+    taken = target(TARGETS[name], name)
+    for seed in taken.seeds:
+        taken.run(seed)

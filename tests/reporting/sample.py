@@ -5,10 +5,13 @@ All names are invented (RFC 2606 hosts, RFC 5737 addresses), apart from country 
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 from datetime import UTC, datetime, timedelta
 
 from audit.records import (
+    Activity,
     Audit,
     Browser,
     Canary,
@@ -17,12 +20,14 @@ from audit.records import (
     CoverageEntry,
     DataSource,
     Device,
+    Exhibit,
     Expected,
     Experiment,
     Finding,
     GapSummary,
     Granularity,
     Identifier,
+    Layer,
     LimitHit,
     Mode,
     Occurrence,
@@ -125,6 +130,7 @@ def finding(
     granularity: Granularity = "full",
     identifiers: tuple[Identifier, ...] = (),
     explanation: str | None = None,
+    exhibit: Exhibit | None = None,
 ) -> Finding:
     name = f"{leak_type}{recipient.host}{mode}{canary}{inferred}"
     return Finding(
@@ -142,6 +148,37 @@ def finding(
         identifiers=identifiers,
         explanation=explanation,
         occurrences=occurrences,
+        exhibit=exhibit,
+    )
+
+
+def exhibit(text: str, value: str, *, hostile: str = "") -> Exhibit:
+    """A batch as the vendor's library sends it, with `value` in `text`."""
+    packed = gzip.compress(text.encode(), mtime=0)
+    coded = base64.b64encode(packed).decode()
+    before, _, after = text.partition(value)
+
+    def layer(name: str, path: str, before: str, value: str, after: str) -> Layer:
+        return Layer(layer=name, path=path, before=before, value=value, after=after, bytes=len(value))
+
+    return Exhibit(
+        capture="flows.mitm",
+        transmission="http-900",
+        channel=f"body{hostile}",
+        request=f"POST https://{VENDOR.host}/sa?project=global_mini&uid={COOKIE}{hostile}",
+        headers=(
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("cookie", f"sid={COOKIE}; uid={DEVICE_ID}"),
+            (f"x-{hostile}", hostile),
+        ),
+        body=f"crc=-5&gzip=1&data_list={coded}",
+        body_bytes=len(coded),
+        layers=(
+            layer("", "", "crc=-5&gzip=1&data_list=", coded, ""),
+            layer("base64", "data_list", "", packed.decode("utf-8", "backslashreplace"), ""),
+            layer("gzip", "data_list", before, value, after + hostile),
+            layer("json", "$[0].properties.url", "", value, ""),
+        ),
     )
 
 
@@ -259,6 +296,7 @@ def findings() -> tuple[Finding, ...]:
             canary="p-url",
             mode="private",
             identifiers=(android,),
+            exhibit=exhibit(event % P_URL, P_URL),
         ),
         finding(
             "B6",
@@ -282,6 +320,7 @@ def findings() -> tuple[Finding, ...]:
             EVIL,
             (occurrence(24, f"{HOSTILE}{TERM}{HOSTILE}", channel=f"header:{HOSTILE}"),),
             canary="n-term",
+            exhibit=exhibit(f'{{"q":"{TERM}","id":"{DEVICE_ID}"}}', TERM, hostile=HOSTILE),
         ),
         finding(
             "S1",
@@ -325,6 +364,11 @@ def recipients(made: tuple[Finding, ...]) -> tuple[RecipientSummary, ...]:
                 first=at(number),
                 last=at(60 + number),
                 findings=ids,
+                apps=(f"app {HOSTILE}",) if who is EVIL else (),
+                activity=Activity(
+                    width=1,
+                    counts=tuple((int(START.timestamp()) + 3 * at + number, at) for at in range(1, 20)),
+                ),
             )
         )
     return tuple(rows)

@@ -49,9 +49,10 @@ def test_silent_and_self_contained(browser: Any, report: str, script: bool) -> N
     assert asked == [report]
     assert said == []
     assert page.locator("article.finding").count() == len(sample.findings())
-    assert page.locator("script, img, iframe").count() == 0
-    page.locator("summary").first.click()
-    assert page.locator("details[open] mark").first.is_visible()
+    assert page.locator("script[src], img, iframe, link").count() == 0
+    assert page.locator("label.filter").count() == (1 if script else 0)
+    page.locator("details.evidence > summary").first.click()
+    assert page.locator("details.evidence[open] mark").first.is_visible()
     context.close()
 
 
@@ -89,10 +90,65 @@ def test_print_shows_the_evidence(browser: Any, report: str) -> None:
     page = browser.new_page()
     page.goto(report)
     page.emulate_media(media="print")
-    hidden = "[...document.querySelectorAll('.occurrence')].filter(each => !each.checkVisibility()).length"
+    hidden = "[...document.querySelectorAll('.exhibit, .occurrences')].filter(each => !each.checkVisibility()).length"
     assert page.evaluate(hidden) == 0
     page.emulate_media(media="screen")
     assert page.evaluate(hidden) > 0
+    page.close()
+
+
+@pytest.mark.parametrize("screen", ["phone", "laptop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Any, report: str, screen: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+    width, height = SCREENS[screen]
+    # axe runs inside the page, which the report's own policy forbids
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(report)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = axe.Axe().run(page, options={"runOnly": tags}).response["violations"]
+    context.close()
+    assert [(rule["id"], [node["html"][:120] for node in rule["nodes"][:3]]) for rule in found] == []
+
+
+def test_every_link_button_and_summary_is_reached_by_keyboard(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('a, button, input, summary')]"
+        ".filter(each => each.checkVisibility({contentVisibilityAuto: true}) && !each.closest('details:not([open]) > :not(summary)')).length"
+    )
+    reached = set()
+    for _ in range(wanted + 40):
+        page.keyboard.press("Tab")
+        at = page.evaluate(
+            "(() => { const each = document.activeElement; return ['A', 'BUTTON', 'INPUT', 'SUMMARY']"
+            ".includes(each.tagName) ? [...document.querySelectorAll('*')].indexOf(each) : null })()"
+        )
+        if at is not None:
+            reached.add(at)
+    assert len(reached) == wanted
+    page.close()
+
+
+def test_filter_and_sort(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    page.locator(".filter input").fill("telemetry-of-a-vendor critical")
+    assert page.locator("article.finding:visible").count() == 1
+    page.locator(".filter input").fill("")
+    assert page.locator("article.finding:visible").count() == len(sample.findings())
+    first = "table.recipients tbody tr:first-child .host"
+    head = page.get_by_role("button", name="Sent")
+    head.click()
+    least = page.locator(first).inner_text()
+    head.click()
+    assert page.locator("table.recipients th[aria-sort=descending]").count() == 1
+    assert page.locator(first).inner_text() != least
     page.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from urllib.parse import quote, quote_plus
@@ -30,7 +32,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._skip = tag == "style"
+        self._skip = tag in {"style", "script"}
 
     def handle_endtag(self, tag: str) -> None:
         self._skip = False
@@ -73,8 +75,8 @@ def test_same_findings_same_bytes() -> None:
 
 def test_loads_nothing_and_runs_nothing(page: Page) -> None:
     names = {tag for tag, _ in page.tags}
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}]
     assert not names & {
-        "script",
         "img",
         "link",
         "iframe",
@@ -100,13 +102,17 @@ def test_every_link_has_its_target(page: Page) -> None:
     } <= set(ids)
 
 
-def test_policy_allows_exactly_the_one_style_sheet() -> None:
+def test_policy_allows_exactly_the_one_style_sheet_and_the_one_script() -> None:
     text = render(sample.audit())
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert policy
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
-    assert text.count("<style>") == 1
+    assert text.count("<style>") == text.count("<script>") == 1
+    for kind in ("style", "script"):
+        inside = text.partition(f"<{kind}>")[2].partition(f"</{kind}>")[0]
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy[1]
 
 
 def test_says_leak_of_leaks_only(page: Page) -> None:
@@ -116,7 +122,7 @@ def test_says_leak_of_leaks_only(page: Page) -> None:
     assert "expected: the chosen search engine" in page.text
     assert "Name lookups and handshakes 1" in page.text
     assert "It left as far as https://n7-lantern.example" in page.text
-    assert "First 5 and last 2 of 12 shown; all are in findings.json." in page.text
+    assert "First 5 and last 2 of 12 occurrences; all are in findings.json." in page.text
 
 
 def test_lists_recipients_without_findings_and_unknown_countries(page: Page) -> None:
@@ -156,6 +162,8 @@ def test_unmasked_says_so() -> None:
 
 def test_hostile_strings_are_text(page: Page) -> None:
     text = render(sample.audit(), unmask=True)
+    head, script = text.split("<script>")
+    text = head + script.partition("</script>")[2]
     for bad in ("<img", "<script", "\u202e", "\u200b", "\x00", "\x1b", "javascript:"):
         assert bad not in text
     assert "‹U+202E›" in page.text
@@ -232,5 +240,5 @@ def test_many_occurrences_are_sampled_and_counted() -> None:
     one = audit.findings[0]
     many = msgspec.structs.replace(one, occurrences=one.occurrences * 5000)
     text = render(msgspec.structs.replace(audit, findings=(many,)))
-    assert f"First 5 and last 2 of {len(many.occurrences):,} shown" in text
+    assert f"First 5 and last 2 of {len(many.occurrences):,} occurrences" in text
     assert len(text) < 200_000

@@ -7,29 +7,38 @@ a batch ends, nor on how many shares there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from itertools import count
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from audit.records import Observability
+from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses, payloads
-from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch
-from audit.sources.pcap.conversation import Conversation
-from audit.sources.pcap.datagrams import Datagrams
+from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
-from audit.sources.pcap.packets import TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.ledger import Ledger, Resolved, Told
+from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
-from audit.sources.pcap.telling import Ledger, Resolved, Teller, Told
 
-PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message"})
+if TYPE_CHECKING:  # what reads payloads is imported when there is one to read
+    from audit.sources.pcap.association import Association
+    from audit.sources.pcap.conversation import Conversation
+    from audit.sources.pcap.datagrams import Datagrams
+    from audit.sources.pcap.decryption.ring import KeyRing
+    from audit.sources.pcap.telling import Teller
+
+
+PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets
 _TURNS = 0x03  # SYN and FIN
+_ENDS = 0x07  # SYN, FIN and RST
+_BULK = 256  # bytes from which on a payload may be the middle of something large
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
+_UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
 class Known(NamedTuple):
@@ -39,22 +48,27 @@ class Known(NamedTuple):
     reason: str | None
     names: dict[str, tuple[str, ...]]
     told: int  # records so far
+    secured: SecuredBy | None = None
 
 
 class Analysis:
     """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made."""
 
     def __init__(
-        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1
-    ) -> None:
+        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1,
+        ring: KeyRing | None = None, *, bodies: bool = False, spans: Sequence[Span] = (),
+    ) -> None:  # fmt: skip
         self.table = FlowTable(device)
+        self.phased = Phased(spans)
+        self.without_ip = 0  # packets
         self.known: dict[int, Known] = {}
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
-        self._ledger = Ledger(capture, self._kinds)
+        self._ring = ring
+        self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies)
         self._talks: dict[int, Conversation] = {}
-        self._datagrams: dict[int, Datagrams] = {}
+        self._datagrams: dict[int, Datagrams | Association] = {}
         self._share, self._shares = share, shares
 
     @property
@@ -67,22 +81,36 @@ class Analysis:
         """All addresses that DNS gave to names, in the order of the flows' batches."""
         return self._ledger.resolved
 
+    def secrets(self, block: Secrets) -> None:
+        """Take in secrets that the capture carries; they count from here on."""
+        if self._ring is not None:
+            self._ring.block(block)
+
+    def refresh(self) -> None:
+        """Take in what was added to the key logs since."""
+        if self._ring is not None:
+            self._ring.refresh()
+
     def batch(self, batch: Batch) -> list[Told]:
         """Read a batch; what it completed, in order."""
         packets, _, unknown = walk(batch)
         for link, packet_count in unknown.items():
             self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
+        self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
         if not len(packets):
             return []
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         if self._shares > 1:
-            mine = np.flatnonzero(_shares(packets, self._shares) == self._share)
+            # a session may be resumed and a path changed from another port: keys keep hosts together
+            shares = _shares(packets, self._shares) if self._ring is None else _pairs(packets, self._shares)
+            mine = np.flatnonzero(shares == self._share)
             packets = packets.take(mine)
             counted = None if counted is None else counted[mine]
             if not len(packets):
                 return self._told()
         grouped = self.table.add(packets, counted)
+        self.phased.add(packets, grouped, counted)
         if self._kinds:
             self._tcp(data, packets, grouped)
             self._udp(data, packets, grouped)
@@ -96,7 +124,8 @@ class Analysis:
         return self._told()
 
     def _told(self) -> list[Told]:
-        told, self._ledger.told = sorted(self._ledger.told, key=lambda item: item[:3]), []
+        told, self._ledger.told = self._ledger.told, []
+        told.sort()
         return told
 
     # --- ends ------------------------------------------------------------------------------------
@@ -121,18 +150,36 @@ class Analysis:
         observability, reason = teller.status or ("not_observed", "unknown protocol")
         if teller.lost and observability == "observed":
             reason = "lost"
-        self.known[row] = Known(observability, reason, teller.named(), teller.count)
+        self.known[row] = Known(
+            observability, reason, teller.named() if teller.names else _UNNAMED, teller.count, teller.opened
+        )
 
-    def _teller(self, row: int) -> Teller:
+    def _tellers(self, rows: I64) -> dict[int, Teller]:
+        """A teller for each of these flows."""
+        from audit.sources.pcap.telling import Teller
+
         table = self.table
-        ports = int(table.ports[row])
-        a = addresses.text(int(table.a_hi[row]), int(table.a_lo[row])), ports >> 32
-        b = addresses.text(int(table.b_hi[row]), int(table.b_lo[row])), ports >> 16 & 0xFFFF
-        teller = Teller(self._ledger, int(table.first_number[row]), bool(table.device_a[row]), a, b)
-        known = self.known.get(row)
-        if known is not None:
-            teller.resume(known.told, known.names, (known.observability, known.reason))
-        return teller
+        columns = (
+            table.first_number,
+            table.device_a,
+            table.a_hi,
+            table.a_lo,
+            table.b_hi,
+            table.b_lo,
+            table.ports,
+        )
+        tellers = {}
+        for row, number, device_a, a_hi, a_lo, b_hi, b_lo, ports in zip(
+            rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
+        ):
+            a = addresses.text(a_hi, a_lo), ports >> 32
+            b = addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF
+            tellers[row] = teller = Teller(self._ledger, number, bool(device_a), a, b)
+            known = self.known.get(row)
+            if known is not None:
+                teller.resume(known.told, known.names, (known.observability, known.reason))
+                teller.opened = known.secured
+        return tellers
 
     # --- TCP -------------------------------------------------------------------------------------
 
@@ -147,100 +194,108 @@ class Analysis:
         )
         if not len(wanted):
             return
-        begins = self._beginnings(data, packets, grouped, stops, wanted)
-        for group in wanted.tolist():
-            at = begins.get(group)
-            if at is not None:
-                self._follow(data, packets, grouped, int(rows[group]), *at, int(stops[group]))
+        groups, at, passed = self._beginnings(data, packets, grouped, stops, wanted)
+        if not len(groups):
+            return
+        if self._ring is not None:  # what a connection tells may open a later one
+            turn = np.argsort(table.first_number[rows[groups]], kind="stable")
+            groups, at, passed = groups[turn], at[turn], passed[turn]
+        ends = stops[groups]
+        lengths = np.minimum(ends - at, _BLOCK)
+        lasts = np.cumsum(lengths)
+        places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
+        first = _segments(packets, grouped, places)
+        owners = rows[groups]
+        tellers = self._tellers(owners[table.stage[owners] != TALKING])
+        for row, begin, end, skipped, start, stop in zip(
+            owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
+            lasts.tolist(), strict=True,
+        ):  # fmt: skip
+            live = self._talks.get(row)
+            if live is None:
+                live = self._converse(packets, grouped, row, begin, tellers[row], fresh=not skipped)
+            self._follow(data, packets, grouped, row, live, first[start:stop], begin, end)
 
     def _beginnings(
         self, data: U8, packets: Packets, grouped: Grouped, stops: I64, wanted: I64
-    ) -> dict[int, tuple[int, int]]:
-        """Where in the order to begin reading each of the wanted groups that is worth reading, and how many
+    ) -> tuple[I64, I64, I64]:
+        """Which of the wanted groups are worth reading, where in the order to begin with each, and how many
         payloads were passed over before."""
         order, starts, rows, _ = grouped
         table = self.table
         talking = table.stage[rows[wanted]] == TALKING
-        begins = {
-            group: (at, 0)
-            for group, at in zip(wanted[talking].tolist(), starts[wanted[talking]].tolist(), strict=True)
-        }
-        untried = wanted[~talking]
+        going, untried = wanted[talking], wanted[~talking]
         if not len(untried):
-            return begins
+            return going, starts[going], np.zeros(len(going), dtype=np.int64)
         lengths = stops[untried] - starts[untried]
         group = np.repeat(np.arange(len(untried)), lengths)
         first = np.cumsum(lengths) - lengths
         place = np.arange(len(group)) - first[group] + starts[untried][group]
         filled = packets.carried[order[place]] > 0
         group, place = group[filled], place[filled]
-        if not len(group):
-            return begins
         opens = np.flatnonzero(np.diff(group, prepend=-1))
         rank = np.arange(len(group)) - np.repeat(opens, np.diff(np.append(opens, len(group))))
         rank += table.tried[rows[untried[group]]]
         few = np.flatnonzero(rank < payloads.TRIES)
         telling = few[payloads.telling_tcp(data, packets, order[place[few]], self._kinds)]
         chosen, index = np.unique(group[telling], return_index=True)
-        for which, at in zip(untried[chosen].tolist(), telling[index].tolist(), strict=True):
-            begins[which] = int(place[at]), int(rank[at])
-        rest = np.setdiff1d(np.arange(len(untried)), chosen)
-        counts = np.bincount(group, minlength=len(untried))[rest]
+        rest = np.ones(len(untried), dtype=np.bool_)
+        rest[chosen] = False
         owners = rows[untried[rest]]
-        table.tried[owners] += counts
+        table.tried[owners] += np.bincount(group, minlength=len(untried))[rest]
         table.stage[owners[table.tried[owners] >= payloads.TRIES]] = OVER
-        return begins
+        begun = telling[index]
+        return (
+            np.append(going, untried[chosen]),
+            np.append(starts[going], place[begun]),
+            np.append(np.zeros(len(going), dtype=np.int64), rank[begun]),
+        )
 
     def _follow(
-        self, data: U8, packets: Packets, grouped: Grouped, row: int, at: int, passed: int, stop: int
+        self, data: U8, packets: Packets, grouped: Grouped, row: int, live: Conversation,
+        segments: list[_Segment], at: int, stop: int,
     ) -> None:  # fmt: skip
-        """Let a conversation go on over these packets, until it has nothing more to say."""
-        order, _, _, ab = grouped
-        live = self._talks.get(row)
-        if live is None:
-            live = self._talks[row] = self._converse(
-                packets, int(order[at]), row, 0 if ab[at] else 1, fresh=not passed
-            )
-            live.last = int(packets.number[order[at]])
-            self.table.stage[row] = TALKING
+        """Let a conversation go on over the packets from `at` to `stop` of the order, of which the first
+        `segments` are there already, until it has nothing more to say."""
         teller = live.teller
-        for begin in range(at, stop, _BLOCK):
-            block = order[begin : min(begin + _BLOCK, stop)]
-            columns = (
-                packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload,
-                packets.carried, packets.sent,
-            )  # fmt: skip
-            sides = ab[begin : begin + len(block)].tolist()
-            for index, forth, number, time, flags, sequence, acknowledged, place, carried, sent in zip(
-                count(begin), sides, *(column[block].tolist() for column in columns)
-            ):
-                if not sent and not flags & _TURNS and number - live.last < _QUIET and not live.waits:
-                    live.last = number
+        while segments:
+            for index, segment in enumerate(segments):
+                number, time, side, flags, sequence, acknowledged, place, carried, sent = segment
+                if number - live.last >= _QUIET and number >= _forgotten(live.last):
+                    self._end(row, _forgotten(live.last))
+                    self._tcp(data, packets, _rest(grouped, row, at + index, stop))
+                    return
+                live.last = number
+                if not sent and not flags & _TURNS and not live.waits:
+                    continue
+                if carried == sent >= _BULK and not flags & _ENDS and live.skip(side, sequence, sent):
                     continue
                 teller.number = number
                 teller.time = None if time == NO_TIME else time / 1e9
-                if number >= _forgotten(live.last):
-                    self._end(row, _forgotten(live.last))
-                    rest = Grouped(order[index:stop], np.zeros(1, np.int64), np.array([row]), ab[index:stop])
-                    self._tcp(data, packets, rest)
-                    return
-                live.last = number
                 live.packet(
-                    0 if forth else 1, flags, sequence, acknowledged, data[place : place + carried].tobytes(),
+                    side,
+                    flags,
+                    sequence,
+                    acknowledged,
+                    data[place : place + carried].tobytes(),
                     sent - carried,
-                )  # fmt: skip
+                )
                 if live.done:
-                    break
-            if live.done:
-                break
-        if live.done:
-            self._learn(row, teller)
-            del self._talks[row]
-            self.table.stage[row] = OVER
+                    self._learn(row, teller)
+                    del self._talks[row]
+                    self.table.stage[row] = OVER
+                    return
+            at += len(segments)
+            segments = _segments(packets, grouped, np.arange(at, min(at + _BLOCK, stop)))
 
-    def _converse(self, packets: Packets, packet: int, row: int, side: int, *, fresh: bool) -> Conversation:
-        """A new conversation that begins with this packet, which `side` sent."""
+    def _converse(
+        self, packets: Packets, grouped: Grouped, row: int, at: int, teller: Teller, *, fresh: bool
+    ) -> Conversation:
+        """A new conversation that begins with the packet at this place of the order."""
+        from audit.sources.pcap.conversation import Conversation
+
         table = self.table
+        packet, side = grouped.order[at], 0 if grouped.ab[at] else 1
         expected = [UNKNOWN, UNKNOWN]
         opener = 0 if table.opener_a[row] else 1
         for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
@@ -249,39 +304,92 @@ class Analysis:
         sequence, known = int(packets.seq[packet]), expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected[side] = sequence
-        return Conversation(self._teller(row), (expected[0], expected[1]))
+        live = self._talks[row] = Conversation(teller, (expected[0], expected[1]))
+        live.last = int(packets.number[packet])
+        table.stage[row] = TALKING
+        return live
 
     # --- UDP -------------------------------------------------------------------------------------
 
     def _udp(self, data: U8, packets: Packets, grouped: Grouped) -> None:
         order, starts, rows, ab = grouped
         lengths = np.diff(np.append(starts, len(order)))
-        chosen = (packets.proto[order] == UDP) & (packets.carried[order] > 0)
+        proto = packets.proto[order]
+        chosen = ((proto == UDP) | (proto == SCTP)) & (packets.carried[order] > 0)
         places = np.flatnonzero(chosen)
         if not len(places):
             return
-        kinds = payloads.telling_udp(data, packets, order[places], self._kinds)
-        kept = kinds > 0
-        places, kinds = places[kept], kinds[kept]
+        wanted = self._kinds | {"tls"} if self._ring is not None else self._kinds
+        kinds = payloads.telling_udp(data, packets, order[places], wanted)
+        kinds[proto[places] == SCTP] = payloads.SCTP
         owners = np.repeat(rows, lengths)[places]
+        if self._ring is not None and self._ring.keys.count:
+            self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
+        kept = kinds > 0
+        places, kinds, owners = places[kept], kinds[kept], owners[kept]
+        if self._ring is not None:  # a connection may go on in another flow
+            turn = np.argsort(packets.number[order[places]], kind="stable")
+            places, kinds, owners = places[turn], kinds[turn], owners[turn]
         which = order[places]
+        from audit.sources.pcap.association import Association
+        from audit.sources.pcap.datagrams import Datagrams
+
+        touched = dict(zip(owners.tolist(), kinds.tolist(), strict=True))
+        fresh = np.array([row for row in touched if row not in self._datagrams], dtype=np.int64)
+        for row, teller in self._tellers(fresh).items():
+            ports = int(self.table.ports[row])
+            self._datagrams[row] = (
+                Association(teller)
+                if touched[row] == payloads.SCTP
+                else Datagrams(teller, (ports >> 32, ports >> 16 & 0xFFFF))
+            )
         for row, kind, forth, number, time, at, size in zip(
             owners.tolist(), kinds.tolist(), ab[places].tolist(), packets.number[which].tolist(),
             packets.time[which].tolist(), packets.payload[which].tolist(), packets.carried[which].tolist(),
             strict=True,
         ):  # fmt: skip
-            live = self._datagrams.get(row)
-            if live is None:
-                ports = int(self.table.ports[row])
-                live = Datagrams(self._teller(row), (ports >> 32, ports >> 16 & 0xFFFF))
-                self._datagrams[row] = live
-            live.teller.number = number
+            live = self._datagrams[row]
+            live.teller.number = live.last = number
             live.teller.time = None if time == NO_TIME else time / 1e9
-            live.last = number
             live.packet(0 if forth else 1, kind, data[at : at + size].tobytes())
-        for row in set(owners.tolist()):
+        for row in touched:
             if self._datagrams[row].stateless:
                 self._learn(row, self._datagrams.pop(row).teller)
+
+    def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
+        """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,
+        and those that may belong to one whose device has moved."""
+        from audit.sources.pcap.datagrams import Datagrams
+
+        opened = [
+            row for row, live in self._datagrams.items() if isinstance(live, Datagrams) and live.wants_all
+        ]
+        fresh = owners[kinds == payloads.QUIC]
+        rest = np.isin(owners, np.union1d(fresh, np.array(opened, dtype=np.int64)))
+        kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST
+        if self._ring is not None and (self._ring.paths or len(fresh)):
+            kinds[(kinds == 0) & (data[at] & 0xC0 == 0x40)] = payloads.QUIC_REST
+
+
+_Segment = tuple[int, int, int, int, int, int, int, int, int]
+"""Number, time, side, flags, sequence, acknowledged, where its payload is, how much was carried and sent."""
+
+
+def _segments(packets: Packets, grouped: Grouped, places: I64) -> list[_Segment]:
+    """The packets at these places of the order as Python objects."""
+    rows = grouped.order[places]
+    columns = (
+        packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload, packets.carried,
+        packets.sent,
+    )  # fmt: skip
+    number, time, *rest = (column[rows].tolist() for column in columns)
+    side = (~grouped.ab[places]).astype(np.int64).tolist()
+    return list(zip(number, time, side, *rest, strict=True))
+
+
+def _rest(grouped: Grouped, row: int, at: int, stop: int) -> Grouped:
+    """The part of a group from `at` on as the only one."""
+    return Grouped(grouped.order[at:stop], np.zeros(1, np.int64), np.array([row]), grouped.ab[at:stop])
 
 
 def _forgotten(last: int) -> int:
@@ -296,6 +404,14 @@ def _shares(packets: Packets, shares: int) -> I64:
     mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     return ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+
+
+def _pairs(packets: Packets, shares: int) -> I64:
+    """As `_shares`, but all TCP between two hosts is together, and all UDP."""
+    mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
+    mixed *= np.uint64(0xD6E8FEB86659FD93)
+    together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+    return np.where(packets.proto == UDP, 0, together)
 
 
 def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:

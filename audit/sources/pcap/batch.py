@@ -5,7 +5,7 @@ Times are nanoseconds since the Unix epoch; `NO_TIME` where the format tells non
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Names(NamedTuple):
 class Damage(NamedTuple):
     """Bytes of the file that are no packets though they should be."""
 
-    reason: str  # "truncated" or "malformed"
+    reason: Literal["truncated", "malformed", "unsupported"]
     offset: int
     bytes: int
     detail: str

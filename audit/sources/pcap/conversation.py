@@ -57,6 +57,17 @@ class Conversation:
         if self._ended == 3 and not self.waits:
             self.finish()
 
+    def skip(self, side: int, sequence: int, size: int) -> bool:
+        """Pass over a packet that continues its side, if only the number of its bytes matters; False if it is
+        needed."""
+        half, other = self._halves[side], self._halves[1 - side]
+        if sequence != half.expected or half.waiting or other.waiting or other.expected == UNKNOWN:
+            return False
+        if not self._opening.skip(side, size):
+            return False
+        half.expected = sequence + size & _MASK
+        return True
+
     def finish(self) -> None:
         """The connection ended: tell what is left."""
         if not self.done:

@@ -6,29 +6,41 @@ dropped as soon as they are told.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
-from audit.protocols import dns, dtls, gquic, quic, tls
+from audit.protocols import dhcp, dns, dtls, gquic, quic, ssdp, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap import payloads
+from audit.sources.pcap.decryption.quic import Quic
 from audit.sources.pcap.telling import Teller
 
 _Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
 _CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
+_DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
 _MAX_HELLOS = 32  # per flow
+_MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
+
+
+@lru_cache(maxsize=1_024)
+def _read(message: bytes, nbns: bool) -> dns.Message:
+    """A DNS message without its id: many are asked, sent, or announced several times."""
+    return dns.parse(b"\0\0" + message, nbns=nbns)
 
 
 class Datagrams:
     """One UDP flow."""
 
-    __slots__ = ("_dtls", "_hellos", "_quic", "carrier", "last", "teller")
+    __slots__ = ("_dtls", "_hellos", "_opened", "_ports", "_quic", "carrier", "last", "teller")
 
     def __init__(self, teller: Teller, ports: tuple[int, int]) -> None:
         self.teller = teller
+        self._ports = frozenset(ports)
         self.carrier: _Carrier = next((_CARRIERS[port] for port in ports if port in _CARRIERS), "udp")
         if 53 in ports:
             self.carrier = "udp"
         self._quic: quic.Initials | None = None
+        self._opened: Quic | None = None
         self._dtls: tuple[dtls.Stream, dtls.Stream] | None = None
         self._hellos = 0
         self.last = 0
@@ -36,13 +48,23 @@ class Datagrams:
     @property
     def stateless(self) -> bool:
         """Whether nothing need be remembered for the next datagram."""
-        return self._quic is None and self._dtls is None
+        return self._quic is None and self._dtls is None and self._opened is None
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether every packet of the flow may be read, whatever its first bytes are."""
+        return self._opened is not None and self._opened.wants_all
 
     def packet(self, side: int, kind: int, data: bytes) -> None:
         """Take a datagram that `side` sent; `kind` is what it may be."""
         try:
             if kind == payloads.DNS:
                 self._dns_message(side, data)
+            elif kind in (payloads.QUIC, payloads.QUIC_REST) and self.teller.ring is not None:
+                if self._opened is None and (kind == payloads.QUIC or self.teller.ring.leads_to(data)):
+                    self._opened = Quic(self.teller, self.teller.ring)
+                if self._opened is not None:
+                    self._opened.feed(side, data)
             elif kind == payloads.QUIC:
                 self._initial(side, data)
             elif kind == payloads.GQUIC:
@@ -51,12 +73,26 @@ class Datagrams:
                 self._hello(side, data)
             else:
                 self.teller.message(side, data, "udp")
+                self._who(side, data)
         except Malformed:
             if kind == payloads.QUIC:
                 self._google(side, data)
 
+    def _who(self, side: int, data: bytes) -> None:
+        """What a device calls itself when it asks for an address, or announces what it offers."""
+        if self._ports & _DHCP_PORTS:
+            asked = dhcp.parse(data)
+            if not asked.response:
+                name = asked.host_name or asked.domain_name or asked.vendor_class
+                self.teller.calls_itself(side, name, "dhcp", asked.address)
+        elif _SSDP_PORT in self._ports:
+            said = ssdp.parse(data)
+            name = said.friendly_name or (said.user_agent if said.kind == "search" else said.server)
+            self.teller.calls_itself(side, name, "ssdp")
+
     def _dns_message(self, side: int, data: bytes) -> None:
-        message = dns.parse(data, nbns=self.carrier == "nbns")
+        nbns = self.carrier == "nbns"
+        message = _read(data[2:], nbns) if len(data) <= _MAX_KEPT else dns.parse(data, nbns=nbns)
         self.teller.dns(side, message, self.carrier)
         if message.questions:
             self.teller.observed("observed")
@@ -90,7 +126,9 @@ class Datagrams:
                     self.teller.name("certificate", name)
 
     def finish(self) -> None:
-        """The flow ended: hellos of which only the beginning came."""
+        """The flow ended: hellos of which only the beginning came, and what was said inside QUIC."""
+        if self._opened is not None:
+            self._opened.finish()
         if self._quic is not None:
             for hello in self._quic.partial():
                 if not hello.server and hello.kind == tls.CLIENT_HELLO:

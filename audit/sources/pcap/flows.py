@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.records import SideBy
 from audit.sources.pcap import addresses
 from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Bools
 from audit.sources.pcap.packets import TCP, Packets
@@ -24,12 +25,13 @@ from audit.sources.pcap.packets import TCP, Packets
 _SECOND = 1_000_000_000
 IDLE_TCP = 7_440 * _SECOND  # RFC 5382: no NAT may forget a connection earlier
 IDLE = 300 * _SECOND  # RFC 4787's recommendation
+SIDES: tuple[SideBy, ...] = ("told", "multicast", "private", "opened", "spoke_first")
 _SYN, _ACK = 0x02, 0x10
 _INDEX_BITS = 21
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
     "first_number": np.int64, "first": np.int64, "last": np.int64,
-    "recent": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8,
+    "recent": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8, "side_by": np.uint8,
     "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
     "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
     "tried": np.int64,
@@ -74,6 +76,7 @@ class FlowTable:
     isn: I64  # initial sequence number of the side that opened it, -1: not seen
     isn_answer: I64
     device_a: U8
+    side_by: U8  # index in SIDES
     opener_a: U8
     packets_ab: I64
     packets_ba: I64
@@ -177,15 +180,17 @@ class FlowTable:
         served = ((port_a < 1024) != (port_b < 1024)) & ~opened & ~answered
         by_a = np.where(served, port_b < 1024, by_a)
         self.opener_a[new] = by_a
-        self.device_a[new] = self._device_side(new, by_a)
+        self.device_a[new], self.side_by[new] = self._device_side(new, by_a, opened | answered | served)
         self._index(hashes[firsts], new)
 
-    def _device_side(self, new: I64, opener_a: Bools) -> Bools:
+    def _device_side(self, new: I64, opener_a: Bools, opener_known: Bools) -> tuple[Bools, I64]:
+        """Whether endpoint a is the device's, and what tells it (an index in `SIDES`)."""
         a_hi, a_lo, b_hi, b_lo = self.a_hi[new], self.a_lo[new], self.b_hi[new], self.b_lo[new]
         private_a, private_b = addresses.private(a_hi, a_lo), addresses.private(b_hi, b_lo)
         many_a, many_b = addresses.many(a_hi, a_lo), addresses.many(b_hi, b_lo)
         side = np.where(private_a != private_b, private_a, opener_a)
         side = np.where(many_a != many_b, many_b, side)
+        by = np.where(many_a != many_b, 1, np.where(private_a != private_b, 2, np.where(opener_known, 3, 4)))
         if self._device:
             named_a = np.zeros(len(new), dtype=np.bool_)
             named_b = np.zeros(len(new), dtype=np.bool_)
@@ -193,7 +198,8 @@ class FlowTable:
                 named_a |= (a_hi == np.uint64(high)) & (a_lo == np.uint64(low))
                 named_b |= (b_hi == np.uint64(high)) & (b_lo == np.uint64(low))
             side = np.where(named_a != named_b, named_a, side)
-        return side
+            by = np.where(named_a != named_b, 0, by)
+        return side, by
 
     def _count(
         self, rows: I64, packets: Packets, order: I64, starts: I64, ab: Bools, counted: Bools | None

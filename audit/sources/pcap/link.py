@@ -20,6 +20,8 @@ _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
 _PPPOE, _MPLS, _MPLS_MULTICAST = 0x8864, 0x8847, 0x8848
 _TRILL_CMD = 0x8909  # Cisco metadata: a header of 8 bytes with the EtherType at its end
 _NSH = 0x894F
+_MACSEC, _ARISTA = 0x88E5, 0xD28B
+_ICV = 16  # bytes that guard a MACsec frame
 _MAX_TAGS = 8
 
 Network = tuple[U16, I64]
@@ -83,6 +85,14 @@ def _unwrap(data: U8, kind: int, at: int, end: int) -> tuple[int, int]:
         return _PPP_KINDS.get(word(at + 6), 0), at + 8
     if kind in (_MPLS, _MPLS_MULTICAST):
         return mpls(data, at, end)
+    if kind == _MACSEC and at + 8 <= end:  # IEEE 802.1AE: readable where it only protects integrity
+        flags = int(data[at])
+        place, short = at + (14 if flags & 0x20 else 6), int(data[at + 1]) & 0x3F
+        whole = place + max(short, 2) + (_ICV if short else 0) <= end
+        return (word(place), place + 2) if whole and not flags & 0x0C else (0, at)
+    if kind == _ARISTA and at + 12 <= end and word(at) == 1:  # a time stamp of 64 or of 48 bits
+        place = at + {0x10: 12, 0x20: 10}.get(word(at + 2) & 0xFF, end)
+        return (word(place), place + 2) if place + 2 <= end else (0, at)
     if kind <= 1500 and at + 8 <= end and bytes(data[at : at + 3]) == b"\xaa\xaa\x03":
         return word(at + 6), at + 8
     if kind <= 1500 and bytes(data[at : at + 3]) == b"\x06\x06\x03":
@@ -91,12 +101,15 @@ def _unwrap(data: U8, kind: int, at: int, end: int) -> tuple[int, int]:
 
 
 def mpls(data: U8, at: int, end: int) -> tuple[int, int]:
-    """Behind the label stack: what the first nibble says."""
+    """Behind the label stack: what the first nibble says; 0 is the control word of a pseudowire (RFC 4448)."""
     for _ in range(_MAX_TAGS * 2):
         if at + 5 > end:
             return 0, at
         bottom = int(data[at + 2]) & 1
         at += 4
+        if bottom and int(data[at]) >> 4 == 0 and at + 18 <= end:
+            kind = int(data[at + 16]) << 8 | int(data[at + 17])
+            return (kind, at + 18) if kind in (IPV4, IPV6, *_VLAN) else (0, at)
         if bottom:
             return {4: IPV4, 6: IPV6}.get(int(data[at]) >> 4, 0), at
     return 0, at
@@ -300,6 +313,14 @@ def _pktap(packet: bytes) -> tuple[int, int]:
     return 0, size
 
 
+def _juniper_ethernet(packet: bytes) -> tuple[int, int]:
+    """Juniper's header with its extensions, then an Ethernet frame."""
+    if packet[:3] != b"MGC":
+        return 0, 0
+    at = 4 + (2 + _word(packet, 4) if packet[3] & 0x80 else 0)
+    return (0, at) if packet[3] & 2 else (_word(packet, at + 12), at + 14)
+
+
 def _ipnet(packet: bytes) -> tuple[int, int]:
     return {2: IPV4, 26: IPV6}.get(packet[1], 0), 24
 
@@ -327,6 +348,7 @@ LINKS: dict[int, Callable[[U8, I64, I64], Network]] = {
     129: _each(_arcnet, 16),
     149: _each(_pktap, _HEAD),
     166: _each(_ppp, 8),
+    178: _each(_juniper_ethernet, _HEAD),
     192: _each(_ppi, _HEAD),
     204: _each(_ppp_direction, 8),
     226: _each(_ipnet, 32),

@@ -61,7 +61,7 @@ def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
     return telling
 
 
-DNS, QUIC, GQUIC, DTLS, PLAIN = 1, 2, 3, 4, 5
+DNS, QUIC, GQUIC, DTLS, PLAIN, SCTP, QUIC_REST = 1, 2, 3, 4, 5, 6, 7
 
 
 def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) -> U8:
@@ -69,7 +69,7 @@ def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
     found = np.zeros(len(rows), dtype=np.uint8)
     sport, dport = packets.sport[rows], packets.dport[rows]
     named = np.isin(dport, _DNS_PORTS) | np.isin(sport, _DNS_PORTS)
-    if "dns" in kinds:
+    if kinds & {"dns", "device"}:
         found[named] = DNS
     rest = np.flatnonzero(~named)
     if len(rest) and "tls" in kinds:
@@ -91,7 +91,7 @@ def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
         dtls |= (first == 0x16) & (head[:, 1] == 1) & (head[:, 2] == 0)
         found[rest[dtls & (length >= 13)]] = DTLS
     rest = rest[found[rest] == 0]
-    if len(rest) and "message" in kinds:
+    if len(rest) and kinds & {"message", "device"}:
         readable = text_like(data, packets.payload[rows[rest]], packets.carried[rows[rest]])
         readable |= np.isin(dport[rest], (67, 68))
         found[rest[readable]] = PLAIN

@@ -32,6 +32,7 @@ class Style(NamedTuple):
     header: int  # bytes of a record header
     fraction: int  # units of the sub-second field in one second
     link: int
+    old: bool = False  # a file version before 2.4: which of the two lengths comes first is not certain
 
 
 _MAGIC = {0xA1B2C3D4: (16, 10**6), 0xA1B23C4D: (16, 10**9), 0xA1B2CD34: (24, 10**6)}
@@ -42,10 +43,10 @@ def style_of(head: bytes) -> Style | None:
     if len(head) < _FILE_HEADER:
         return None
     for order in "<>":
-        magic, _, _, _, _, _, network = struct.unpack(order + "IHHiIII", head[:_FILE_HEADER])
+        magic, major, minor, _, _, _, network = struct.unpack(order + "IHHiIII", head[:_FILE_HEADER])
         if magic in _MAGIC:
             header, fraction = _MAGIC[magic]
-            return Style(order, header, fraction, network & 0xFFFF)
+            return Style(order, header, fraction, network & 0xFFFF, (major, minor) < (2, 4))
     return None
 
 
@@ -74,6 +75,12 @@ def read(window: Window) -> Iterator[Item]:
             position = damage.offset + damage.bytes
 
 
+def _captured(window: Window, style: Style, at: int) -> int:
+    """The captured length of the record at `at`; of old files the smaller one of the two lengths."""
+    captured, original = struct.unpack_from(style.order + "II", window.raw, at + 8)
+    return int(min(captured, original) if style.old else captured)
+
+
 def _stopped(window: Window, style: Style, at: int) -> Damage | None:
     """Why the walk stopped at `at`: None if the record merely continues behind the window."""
     place, left = window.offset + at, window.size - window.offset - at
@@ -82,7 +89,7 @@ def _stopped(window: Window, style: Style, at: int) -> Damage | None:
         return Damage("truncated", place, left, cut)
     if window.length - at < style.header:
         return None
-    captured = struct.unpack_from(style.order + "I", window.raw, at + 8)[0]
+    captured = _captured(window, style, at)
     if captured <= MAX_RECORD:
         if captured + style.header > left:
             return Damage("truncated", place, left, cut)
@@ -144,7 +151,7 @@ def _chained(window: Window, style: Style, at: int, links: int) -> bool:
 
 def _index(window: Window, style: Style) -> tuple[I64, int]:
     """Positions of the complete records in the window, and where the walk ended."""
-    if window.length >= _FEW * LANE:
+    if window.length >= _FEW * LANE and not style.old:
         found = _lanes(window, style)
         if found is not None:
             return found
@@ -157,7 +164,7 @@ def _serial(window: Window, style: Style) -> tuple[I64, int]:
     starts: list[int] = []
     at = 0
     while at + header <= end:
-        captured = unpack(raw, at + 8)[0]
+        captured = _captured(window, style, at) if style.old else unpack(raw, at + 8)[0]
         after = at + header + captured
         if captured > MAX_RECORD or after > end:
             break
@@ -172,7 +179,7 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     if len(entries) < _FEW // 2:
         return None
     order = ">u4" if style.order == ">" else "<u4"
-    lengths = np.ndarray((window.length - 3,), dtype=order, buffer=window.raw, strides=(1,))
+    lengths = np.ndarray((len(window.raw) - 3,), dtype=order, buffer=window.raw, strides=(1,))
     position = np.array(entries, dtype=np.int64)
     limit = np.append(position[1:], window.length)
     last = len(position) - 1
@@ -182,11 +189,9 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     final = 0
     while len(live):
         here = position[live]
-        inside = here + style.header <= window.length
-        captured = np.zeros(len(live), dtype=np.int64)
-        captured[inside] = lengths[here[inside] + 8]
+        captured = lengths[here + 8].astype(np.int64)
         after = here + style.header + captured
-        good = inside & (captured <= MAX_RECORD) & (after <= window.length)
+        good = (captured <= MAX_RECORD) & (after <= window.length)
         if not good.all():
             if not good[:-1].all() or live[-1] != last:
                 return None
@@ -201,8 +206,12 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
         if len(live) and live[-1] == last and after[-1] == window.length:
             final = window.length
         live = live[after < bound]
-    starts = np.concatenate(columns)
-    starts.sort()
+    lane = np.concatenate(owners)
+    behind = np.cumsum(np.bincount(lane, minlength=len(entries)))
+    first = np.concatenate(([0], behind[:-1]))
+    step = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    starts = np.empty(len(lane), dtype=np.int64)
+    starts[first[lane] + step] = np.concatenate(columns)
     return starts, final
 
 
@@ -231,8 +240,10 @@ def _batch(window: Window, style: Style, starts: I64, number: int) -> Batch:
     order = style.order + "u4"
     shape = (max(window.length - style.header + 1, 1),)
     header = np.dtype([("seconds", order), ("fraction", order), ("captured", order), ("original", order)])
-    rows = np.ndarray(shape, dtype=header, buffer=window.raw, strides=(1,))[starts]
-    captured = rows["captured"].astype(np.int64)
+    rows = np.ndarray(shape, dtype="V16", buffer=window.raw, strides=(1,))[starts].view(header)
+    captured, original = rows["captured"].astype(np.int64), rows["original"].astype(np.int64)
+    if style.old:
+        captured, original = np.minimum(captured, original), np.maximum(captured, original)
     time = rows["seconds"].astype(np.int64) * 1_000_000_000
     time += rows["fraction"].astype(np.int64) * (1_000_000_000 // style.fraction)
     return Batch(
@@ -241,7 +252,7 @@ def _batch(window: Window, style: Style, starts: I64, number: int) -> Batch:
         number=number,
         start=starts + style.header,
         captured=captured,
-        original=np.maximum(rows["original"].astype(np.int64), captured),
+        original=np.maximum(original, captured),
         time=time,
         link=np.full(len(starts), style.link, dtype=np.uint16),
     )

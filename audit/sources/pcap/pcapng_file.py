@@ -19,6 +19,7 @@ from audit.sources.pcap.window import Window
 
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 4, 6, 10
 _KNOWN = (_INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, 5, _ENHANCED, _SECRETS)
+_MAJOR = 1  # of another major version nothing can be said
 _MAX_BLOCK = 64 << 20
 _MAX_RESUMED = 1 << 20  # bytes of a block at which reading may go on behind damage
 _MAX_INTERFACES = 65_536
@@ -37,6 +38,7 @@ class Interface(NamedTuple):
 @dataclass
 class _Section:
     order: str = "<"
+    major: int = _MAJOR
     interfaces: list[Interface] = field(default_factory=list)
 
 
@@ -79,12 +81,22 @@ def read(window: Window) -> Iterator[Item]:
                 yield from _flush(window, section, found, number)
                 number += len(found.start)
                 found = _Found()
-                section = _Section(section.order)
+                major, minor = struct.unpack_from(section.order + "HH", window.raw, at + 12)
+                section = _Section(section.order, major)
+                if major != _MAJOR:
+                    unknown = f"a section of version {major}.{minor} is not read"
+                    yield Damage("unsupported", window.offset + at, length, unknown)
+            elif section.major != _MAJOR:
+                pass
             elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
                 _packet(window, section, block, at, length, found)
             elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
                 section.interfaces.append(_interface(window, section, at, length))
             elif block == _SECRETS and length >= 20:
+                # they count from here on, for no packet before
+                yield from _flush(window, section, found, number)
+                number += len(found.start)
+                found = _Found()
                 kind, size = struct.unpack_from(section.order + "II", window.raw, at + 8)
                 data = bytes(window.raw[at + 16 : at + min(16 + size, length - 4)])
                 yield Secrets(kind, window.offset + at, data)

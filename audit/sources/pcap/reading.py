@@ -7,24 +7,24 @@ then the gaps. `kinds` limits the work, not only the output: with flows alone no
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
-
-from audit.records import AnyRecord, Flow, Gap, GapReason
+from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, pcap_file, pcapng_file, sharing, window
-from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, Known, names_of
-from audit.sources.pcap.batch import NO_TIME, Batch, Damage, Item, Names
-from audit.sources.pcap.telling import Resolved
+from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
+from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
+from audit.sources.pcap.batch import Batch, Damage, Item, Names
+from audit.sources.pcap.ledger import Resolved, Told
+from audit.sources.pcap.phased import Span
+from audit.sources.shape import AsRecords, Shape
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
-_Transport = Literal["tcp", "udp", "icmp", "other"]
-_TRANSPORTS: dict[int, _Transport] = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
 _MAX_DAMAGES = 1_000
 _WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
@@ -38,134 +38,93 @@ def read(
     device: Collection[str] = (),
     jobs: int = 1,
     chunk: int = window.CHUNK,
-) -> Iterator[AnyRecord]:
-    """The records of the kinds wished; `device` are addresses of the audited device. The result depends
-    neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time.
+    keys: Collection[Path] = (),
+    bodies: bool = False,
+    phases: Sequence[Phase] = (),
+    more: Callable[[], bool] | None = None,
+    shape: Shape[Any] = AsRecords(),  # noqa: B008 - immutable
+) -> Iterator[Any]:
+    """What is made, by `shape`, of each record of the kinds wished; `device` are addresses of the audited device. The
+    result depends neither on `jobs`, the number of processes, nor on `chunk`, the bytes read at a time. `keys`
+    are key logs; with `bodies`, those of responses are kept. The counts of flows are divided by `phases`.
+    With `more`, a file that grows is followed until that says no (see `window`).
 
     Raises:
-        BadCapture: there is no packet in it, and damage.
+        BadCapture: there is no packet in it, and damage; or a key log cannot be read.
     """
     wanted = frozenset(kinds)
-    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING else 1
-    named: list[Resolved] = []
+    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING and more is None else 1
     gaps: list[Gap] = []
+    spans = [
+        Span(phase.id, _nanoseconds(phase.start), None if phase.end is None else _nanoseconds(phase.end))
+        for phase in phases
+        if phase.start is not None
+    ]
+    ring = None
+    if keys or _modern(source):
+        from audit.sources.pcap.decryption.ring import KeyRing
 
-    def share(index: int) -> Analysis:
-        return Analysis(capture, wanted, device, index, count)
+        ring = KeyRing(keys)
 
-    def told_flows(mine: Analysis, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
-        return flows(mine, capture, resolved)
-
-    with_flows = "flow" in wanted
-    with sharing.Shares(
-        count, share, lambda: items(source, chunk), told_flows if with_flows else None
-    ) as shares:
-        analysis = share(0)
+    def steps(share: int, exchange: Callable[[list[Resolved]], list[Resolved]]) -> Iterator[list[Told]]:
+        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)
+        named: list[Resolved] = []
+        damages: list[Gap] = []
         number = 1
-        for item in items(source, chunk):
+        for item in items(source, chunk, more):
             if isinstance(item, Batch):
-                for told in shares.told(analysis.batch(item)):
-                    if _kind(told.record) in wanted:
-                        yield told.record
+                analysis.refresh()
+                yield _shaped(analysis.batch(item), wanted, shape)
                 number = item.number + len(item.start)
             elif isinstance(item, Damage):
-                if len(gaps) < _MAX_DAMAGES:
-                    gaps.append(_gap(capture, item))
+                if len(damages) < _MAX_DAMAGES:
+                    damages.append(_gap(capture, item))
             elif isinstance(item, Names):
                 named += _given(item)
-        if number == 1 and gaps and source.gap is None:
+            else:
+                analysis.secrets(item)
+        if number == 1 and damages and source.gap is None:
             raise BadCapture(
-                path, f"no packet in it: {gaps[0].detail}", "record it again", gaps[0].offset or 0
+                path, f"no packet in it: {damages[0].detail}", "record it again", damages[0].offset or 0
             )
-        for told in shares.told(analysis.finish(number)):
-            if _kind(told.record) in wanted:
-                yield told.record
-        if with_flows:
-            resolved = shares.resolved(sorted([*named, *analysis.resolved]))
-            for _, flow in shares.flows(told_flows(analysis, resolved)):
-                yield flow
+        yield _shaped(analysis.finish(number), wanted, shape)
+        if share == 0:
+            gaps.extend([*damages, *unread(analysis, capture)])
+        if "flow" in wanted:
+            history = names_of(exchange(analysis.resolved if share else [*named, *analysis.resolved]))
+            for numbers, columns in listing.flows(analysis, capture, history, number):
+                yield list(zip(numbers, numbers, repeat(0), shape.flows(columns), strict=False))
+
+    for told in sharing.shared(count, steps):
+        yield from map(itemgetter(3), told)
     if "gap" in wanted:
-        yield from gaps
-        yield from unread(analysis, capture)
+        yield from map(shape.record, gaps)
 
 
-def _kind(record: object) -> str:
-    return str(record.__struct_config__.tag)  # type: ignore[attr-defined]
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1_000
 
 
-def items(source: Opened, chunk: int) -> Iterator[Item]:
-    """What stands in the file, whichever of the two formats it is."""
-    view = window.Window(source.file, source.size, chunk)
-    modern = os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
-    return pcapng_file.read(view) if modern else pcap_file.read(view)
+def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list[Told]:
+    made = shape.record
+    return [
+        (number, flow, ordinal, made(record))
+        for number, flow, ordinal, record in told
+        if record.__struct_config__.tag in wanted
+    ]
 
 
-def flows(analysis: Analysis, capture: str, resolved: list[Resolved]) -> Iterator[tuple[int, Flow]]:
-    """One record per flow with the number of its first packet, in that order."""
-    table = analysis.table
-    history = names_of(resolved)
-    payload_read = analysis.reads_payloads
-    rows = np.argsort(table.first_number[: table.count], kind="stable")
-    names = ("a_hi", "a_lo", "b_hi", "b_lo", "ports", "first_number", "first", "last", "device_a",
-             "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "payload_ab", "payload_ba")  # fmt: skip
-    columns = (getattr(table, name)[rows].tolist() for name in names)
-    for (row, a_hi, a_lo, b_hi, b_lo, ports, number, first, last, device_a, packets_ab, packets_ba, bytes_ab,
-         bytes_ba, payload_ab, payload_ba) in zip(rows.tolist(), *columns, strict=True):  # fmt: skip
-        near, far = (
-            (addresses.text(a_hi, a_lo), ports >> 32),
-            (addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF),
-        )
-        up, down = (packets_ab, bytes_ab, payload_ab), (packets_ba, bytes_ba, payload_ba)
-        if not device_a:
-            near, far, up, down = far, near, down, up
-        transport: _Transport = _TRANSPORTS.get(ports & 0xFF, "other")
-        ported = transport in ("tcp", "udp") or ports & 0xFF == 132
-        known = analysis.known.get(row) or _unread(transport, up[2] + down[2], payload_read)
-        start = None if first == NO_TIME else first / 1e9
-        flow = Flow(
-            capture=capture,
-            time=start,
-            flow=f"f{number}",
-            src=near[0],
-            sport=near[1] if ported else None,
-            dst=far[0],
-            dport=far[1] if ported else None,
-            transport=transport,
-            packets_up=up[0],
-            packets_down=down[0],
-            bytes_up=up[1],
-            bytes_down=down[1],
-            payload_up=up[2],
-            payload_down=down[2],
-            first=start,
-            last=None if last == NO_TIME else last / 1e9,
-            observability=known.observability,
-            reason=known.reason,
-            names=_names(known, history.get(far[0]), number),
-        )
-        yield number, flow
+def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) -> Iterator[Item]:
+    """What stands in the file, whichever of the formats of packets it is."""
+    view = window.Window(source.file, source.size, chunk, more)
+    if os.pread(source.file.fileno(), 8, 0) == snoop_file.MAGIC:
+        return rare.read(snoop_file.read(view))
+    return rare.read(pcapng_file.read(view) if _modern(source) else pcap_file.read(view))
 
 
-_NOTHING = Known("observed", "no payload was sent", {}, 0)
-_UNKNOWN = Known("not_observed", "unknown protocol", {}, 0)
-_UNREAD = Known("not_observed", "payloads were not read", {}, 0)
-_NO_PORTS = Known("metadata_only", "no TCP or UDP", {}, 0)
-
-
-def _unread(transport: str, payload: int, payload_read: bool) -> Known:
-    if not payload and transport == "tcp":
-        return _NOTHING
-    if transport not in ("tcp", "udp"):
-        return _NO_PORTS
-    return _UNKNOWN if payload_read else _UNREAD
-
-
-def _names(known: Known, history: list[Resolved] | None, number: int) -> dict[str, tuple[str, ...]]:
-    """The flow's names; from DNS the one its address was last given before its first packet."""
-    if history is None:
-        return known.names
-    at = bisect_right(history, number, key=lambda answer: answer.number)
-    return {**known.names, "dns": (history[at - 1].name,)} if at else known.names
+def _modern(source: Opened) -> bool:
+    """Whether it is a pcapng, which may carry secrets."""
+    return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
 
 
 def _given(item: Names) -> list[Resolved]:
@@ -179,14 +138,20 @@ def _given(item: Names) -> list[Resolved]:
 
 
 def _gap(capture: str, damage: Damage) -> Gap:
-    reason: GapReason = "truncated" if damage.reason == "truncated" else "malformed"
-    return Gap(capture=capture, reason=reason, offset=damage.offset, bytes=damage.bytes, detail=damage.detail)
+    return Gap(
+        capture=capture, reason=damage.reason, offset=damage.offset, bytes=damage.bytes, detail=damage.detail
+    )
 
 
 def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:
     """What was there and could not be read at all."""
     for link, count in sorted(analysis.unknown_links.items()):
         yield Gap(capture=capture, reason="unsupported", detail=f"{count} packets of link type {link}")
+    if analysis.without_ip:
+        yield Gap(
+            capture=capture, reason="unsupported",
+            detail=f"{analysis.without_ip} packets carry no IP (ARP, link control) or a damaged header of it",
+        )  # fmt: skip
     if analysis.fragments.dropped:
         yield Gap(
             capture=capture,

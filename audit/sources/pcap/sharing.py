@@ -1,41 +1,28 @@
 """Several processes on one capture: each reads all packets and follows its share of the flows.
 
-The first share is this process's own, the others run in forked ones that see the same open file. After every
-batch the shares' records are merged by packet, so the result is that of one process. Where processes
-cannot be forked, one does it all.
+The first share is this process's own, the others run in forked ones that see the same open file. All take
+the same steps; what they tell in a step is merged by its place, so the result is that of one process.
+Where processes cannot be forked, one does it all.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from heapq import merge
 from multiprocessing.connection import Connection
-from typing import NamedTuple
 
 import msgspec
 
-from audit.records import AnyRecord, Flow
-from audit.sources.pcap.analysis import Analysis
-from audit.sources.pcap.batch import Batch, Item
-from audit.sources.pcap.telling import Resolved, Told
+from audit.records import AnyRecord
+from audit.sources.pcap.ledger import Resolved, Told
 
-Flows = Callable[[Analysis, list[Resolved]], Iterator[tuple[int, Flow]]]
+Steps = Callable[[int, Callable[[list[Resolved]], list[Resolved]]], Iterator[list[Told]]]
+"""The work of a share (by its number): what it tells in each step. In between it may ask, with what it knows
+of names, for what all shares know of them."""
 
-
-class _Sent(NamedTuple):
-    """A `Told` on its way between processes."""
-
-    number: int
-    flow: int
-    ordinal: int
-    record: AnyRecord
-
-
-_encode = msgspec.msgpack.encode
-_told = msgspec.msgpack.Decoder(list[_Sent])
+_encode = msgspec.msgpack.Encoder().encode
+_told = msgspec.msgpack.Decoder(list[tuple[int, int, int, AnyRecord | bytes]])
 _resolved = msgspec.msgpack.Decoder(list[Resolved])
-_flows = msgspec.msgpack.Decoder(list[tuple[int, Flow]])
 
 
 def possible() -> bool:
@@ -43,75 +30,47 @@ def possible() -> bool:
     return "fork" in multiprocessing.get_all_start_methods()
 
 
-class Shares:
-    """The other shares of a capture, each in its own process. Use as a context."""
+def shared(count: int, steps: Steps) -> Iterator[list[Told]]:
+    """What `count` shares told, step by step, each step in order."""
 
-    def __init__(
-        self,
-        count: int,
-        analysis: Callable[[int], Analysis],
-        items: Callable[[], Iterator[Item]],
-        flows: Flows | None,
-    ) -> None:
-        context = multiprocessing.get_context("fork")
-        self._processes = []
-        self._pipes: list[Connection] = []
+    context = multiprocessing.get_context("fork")
+    pipes: list[Connection] = []
+    processes = []
+    try:
         for share in range(1, count):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, analysis, share, items, flows), daemon=True)
+            process = context.Process(target=_work, args=(there, steps, share), daemon=True)
             process.start()
             there.close()
-            self._pipes.append(here)
-            self._processes.append(process)
-
-    def __enter__(self) -> Shares:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pipe in self._pipes:
+            pipes.append(here)
+            processes.append(process)
+        for told in steps(0, lambda mine: _exchanged(pipes, mine)):
+            for pipe in pipes:
+                told += _told.decode(pipe.recv_bytes())
+            told.sort()
+            yield told
+    finally:
+        for pipe in pipes:
             pipe.close()
-        for process in self._processes:
+        for process in processes:
             process.terminate()
             process.join()
 
-    def told(self, mine: list[Told]) -> Iterator[Told]:
-        """What all shares told of the batch (or of the end) that `mine` is of."""
-        if not self._pipes:
-            return iter(mine)
-        others = [[Told(*sent) for sent in _told.decode(pipe.recv_bytes())] for pipe in self._pipes]
-        return merge(mine, *others, key=lambda told: told[:3])
 
-    def resolved(self, mine: list[Resolved]) -> list[Resolved]:
-        """What all shares know of names; every share is told all of it."""
-        every = sorted(
-            mine + [answer for pipe in self._pipes for answer in _resolved.decode(pipe.recv_bytes())]
-        )
-        for pipe in self._pipes:
-            pipe.send_bytes(_encode(every))
-        return every
-
-    def flows(self, mine: Iterator[tuple[int, Flow]]) -> Iterator[tuple[int, Flow]]:
-        """The flows of all shares in order."""
-        if not self._pipes:
-            return mine
-        own = list(mine)
-        others = [_flows.decode(pipe.recv_bytes()) for pipe in self._pipes]
-        return merge(own, *others, key=lambda one: one[0])
+def _exchanged(pipes: list[Connection], mine: list[Resolved]) -> list[Resolved]:
+    every = mine + [answer for pipe in pipes for answer in _resolved.decode(pipe.recv_bytes())]
+    every.sort()
+    for pipe in pipes:
+        pipe.send_bytes(_encode(every))
+    return every
 
 
-def _work(
-    pipe: Connection, analysis: Callable[[int], Analysis], share: int, items: Callable[[], Iterator[Item]],
-    flows: Flows | None,
-) -> None:  # fmt: skip
-    """One share, from the first batch to its flows."""
-    mine = analysis(share)
-    number = 1
-    for item in items():
-        if isinstance(item, Batch):
-            pipe.send_bytes(_encode(mine.batch(item)))
-            number = item.number + len(item.start)
-    pipe.send_bytes(_encode(mine.finish(number)))
-    if flows is not None:
-        pipe.send_bytes(_encode(mine.resolved))
-        every = _resolved.decode(pipe.recv_bytes())
-        pipe.send_bytes(_encode(list(flows(mine, every))))
+def _work(pipe: Connection, steps: Steps, share: int) -> None:
+    """One share in its own process, from the first step to the last."""
+
+    def exchange(mine: list[Resolved]) -> list[Resolved]:
+        pipe.send_bytes(_encode(mine))
+        return _resolved.decode(pipe.recv_bytes())
+
+    for told in steps(share, exchange):
+        pipe.send_bytes(_encode(told))

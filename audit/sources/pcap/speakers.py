@@ -8,17 +8,21 @@ a fresh `Opening`, so TLS inside of them is found like any other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 from audit.protocols import dns, http1, http2, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
+from audit.sources.pcap.decryption.secured import Secured
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
-from audit.sources.pcap.web import Http1, Http2
+from audit.sources.pcap.web import Http1, Http2, odd_request
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
 MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
+_DNS_HEAD = 14  # bytes of a length and a header
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
@@ -51,6 +55,10 @@ class Opening:
             return
         self._speaker.feed(side, data)
         self.done = self._speaker.done
+
+    def skip(self, side: int, size: int) -> bool:
+        """Pass over the next bytes of a side, if only their number matters; False if they are needed."""
+        return isinstance(self._speaker, Http1) and self._speaker.skip(side, size)
 
     def gap(self, side: int, size: int) -> None:
         if self._speaker is None:
@@ -86,18 +94,25 @@ class Opening:
             if len(data) < 6 and not final:
                 return None
             client = side if data[5:6] == b"\x01" or data[0] == tls.ALERT else 1 - side
+            ring = self._teller.ring
+            if ring is not None and self._depth < _MAX_NESTED:
+                return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
         if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
             return Http2(self._teller, side)
-        if http1.starts_request(data):
+        if http1.starts_request(data) and http1.begins(data):
             return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
+        if self._teller.port == 80 and http1.starts_request(data) and http1.odd(data):
+            self._teller.http(side, odd_request(data), None, self._teller.time)
+            return Opaque()
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
-        if self._teller.port in (53, 5353) and len(data) >= 14:
-            return DnsSpeaker(self._teller)
+        if self._teller.port in (53, 853, 5353) and (len(data) >= _DNS_HEAD or not final):
+            return DnsSpeaker(self._teller) if len(data) >= _DNS_HEAD else None
         if mqtt.starts(data):
             return MqttSpeaker(self._teller)
         if self._depth < _MAX_NESTED and len(data) <= socks.MAX_HANDSHAKE and _greets(data):
+            self._order = [(place, piece) for place, piece in self._order if place == side]  # it begins here
             return SocksSpeaker(self._teller, side, self._nested())
         if len(data) < 8 and not final:
             return None
@@ -108,13 +123,17 @@ class Opening:
         self._passed += 1
         return Opaque() if self._passed >= MAX_PASSED else None
 
+    def _inside(self, client: int, agreed: str) -> Speaker:
+        """What begins inside TLS; HTTP/2 is known by its agreement even where its first bytes are lost."""
+        return Http2(self._teller, client) if agreed == "h2" else self._nested()
+
     def _nested(self) -> Speaker:
         return Opening(self._teller, self._depth + 1) if self._depth < _MAX_NESTED else Opaque()
 
 
 def _greets(data: bytes) -> bool:
     """A SOCKS greeting and nothing else, or a SOCKS 4 request."""
-    return socks.starts(data) and (data[0] == 4 or (data[1] <= 8 and len(data) == 2 + data[1]))
+    return socks.starts(data) and (data[0] == 4 or (0 < data[1] <= 8 and len(data) == 2 + data[1]))
 
 
 class Opaque:
@@ -183,8 +202,9 @@ class DnsSpeaker:
 
     def feed(self, side: int, data: bytes) -> None:
         for message in self._framing[side].feed(data):
+            carrier: Literal["tcp", "dot"] = "tcp" if self._teller.secured == "cleartext" else "dot"
             try:
-                self._teller.dns(side, dns.parse(message), "tcp")
+                self._teller.dns(side, dns.parse(message), carrier)
             except Malformed:
                 continue
 

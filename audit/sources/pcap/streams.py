@@ -8,6 +8,7 @@ it some packets ago, or when the stream ends. It never waits for ever, and holds
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 
 MAX_HELD = 1 << 20
 MAX_WAITING = 1_024  # segments
@@ -23,11 +24,13 @@ Piece = bytes | int
 class Half:
     """What one side sent. `waiting` holds the segments behind a hole; `expected` is the next sequence number, UNKNOWN before the first byte."""
 
-    __slots__ = ("_acknowledged", "_held", "expected", "waiting")
+    __slots__ = ("_acknowledged", "_ahead", "_held", "_place", "expected", "waiting")
 
     def __init__(self, expected: int = UNKNOWN) -> None:
         self.expected = expected
-        self.waiting: dict[int, tuple[bytes, int]] = {}  # by distance from `expected`
+        self.waiting: dict[int, tuple[bytes, int]] = {}  # by their places
+        self._ahead: list[int] = []  # these places as a heap
+        self._place = 0  # that of `expected`, in bytes since the first hole
         self._held = 0
         self._acknowledged = 0  # packets seen since the hole was acknowledged
 
@@ -54,10 +57,13 @@ class Half:
             else:
                 data = data[-ahead:]
             ahead = 0
-        known = self.waiting.get(ahead)
+        place = self._place + ahead
+        known = self.waiting.get(place)
+        if known is None:
+            heappush(self._ahead, place)
         if known is None or len(known[0]) < len(data):
             self._held += len(data) - (len(known[0]) if known else 0)
-            self.waiting[ahead] = (data, cut)
+            self.waiting[place] = (data, cut)
         if ahead == 0:
             yield from self._drain()
         while self._held > MAX_HELD or len(self.waiting) > MAX_WAITING:
@@ -86,7 +92,7 @@ class Half:
 
     def _skip(self) -> Iterator[Piece]:
         """Declare the first hole lost."""
-        first = min(self.waiting)
+        first = self._ahead[0] - self._place
         self._acknowledged = 0
         if first > 0:
             yield first
@@ -96,10 +102,10 @@ class Half:
     def _drain(self) -> Iterator[Piece]:
         """Deliver what has no hole before it any more."""
         while self.waiting:
-            first = min(self.waiting)
+            first = self._ahead[0] - self._place
             if first > 0:
                 return
-            data, cut = self.waiting.pop(first)
+            data, cut = self.waiting.pop(heappop(self._ahead))
             self._held -= len(data)
             size = len(data) + cut + first
             if size <= 0:
@@ -114,4 +120,4 @@ class Half:
 
     def _shift(self, size: int) -> None:
         self.expected = self.expected + size & _MASK
-        self.waiting = {ahead - size: value for ahead, value in self.waiting.items()}
+        self._place += size

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from audit.protocols import dns, ja4, tls, websocket
 from audit.records import (
     AnyRecord,
+    DeviceName,
     Dns,
     Gap,
     GapReason,
@@ -19,9 +20,12 @@ from audit.records import (
     Http,
     Message,
     Observability,
+    SecuredBy,
     Tls,
     WebSocketMessage,
 )
+from audit.sources.pcap.decryption.ring import KeyRing
+from audit.sources.pcap.ledger import Ledger, Resolved
 
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
@@ -34,6 +38,7 @@ _DNS_TYPES = {
 _NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
 _VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
              0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
+_WITH_PSK = ("TLSv1.3", "DTLSv1.3")
 _CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
 
 
@@ -58,33 +63,7 @@ class Answered(NamedTuple):
     status: int
     headers: Headers
     size: int
-
-
-class Told(NamedTuple):
-    """A record and where it stands: the packet that completed it, its flow's first packet, its ordinal."""
-
-    number: int
-    flow: int
-    ordinal: int
-    record: AnyRecord
-
-
-class Resolved(NamedTuple):
-    """A DNS answer: at packet `number`, `address` was said to be `name`'s."""
-
-    number: int
-    address: str
-    name: str
-
-
-class Ledger:
-    """Everything the tellers of one reading have told."""
-
-    def __init__(self, capture: str, kinds: frozenset[str]) -> None:
-        self.capture = capture
-        self.kinds = kinds
-        self.told: list[Told] = []
-        self.resolved: list[Resolved] = []
+    body: bytes | None = None
 
 
 class Teller:
@@ -100,7 +79,9 @@ class Teller:
         "lost",
         "names",
         "number",
+        "opened",
         "port",
+        "secured",
         "status",
         "time",
     )
@@ -117,6 +98,8 @@ class Teller:
         self.status: tuple[Observability, str | None] | None = None
         self.lost = 0
         self.count = 0
+        self.secured: SecuredBy = "cleartext"  # what the content being told of was opened with
+        self.opened: SecuredBy | None = None  # the same, of the flow
         near, far = (a, b) if device_a else (b, a)
         self.port = far[1]
         self._common: dict[str, Any] = {
@@ -130,6 +113,16 @@ class Teller:
         """Go on where an earlier teller of the same flow left off."""
         self.count, self.status = count, status
         self.names = {kind: dict.fromkeys(known) for kind, known in names.items()}
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The secrets at hand; None where there are none and will be none."""
+        return self._ledger.ring
+
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether bodies of responses are wished for."""
+        return self._ledger.bodies
 
     def wants(self, kind: str) -> bool:
         """Whether records of this kind are wished for."""
@@ -155,14 +148,17 @@ class Teller:
         return {kind: tuple(self.names[kind]) for kind in _NAME_ORDER if kind in self.names}
 
     def _tell(self, record: AnyRecord) -> None:
-        self._ledger.told.append(Told(self.number, self.first, self.count, record))
+        self._ledger.told.append((self.number, self.first, self.count, record))
         self.count += 1
 
     def _id(self) -> str:
         return f"f{self.first}.{self.count}"
 
     def dns(
-        self, side: int, message: dns.Message, carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns"]
+        self,
+        side: int,
+        message: dns.Message,
+        carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"],
     ) -> None:
         """The questions of a message, and the addresses its answers give to names."""
         types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
@@ -180,10 +176,22 @@ class Teller:
             asked = message.questions[0].name if message.questions else None
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
-                    name = (asked if carrier in ("udp", "tcp") else None) or answer.name
+                    name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
                     self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
-                if carrier == "mdns":
-                    self.name("mdns", answer.name)
+                    if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
+                        self.calls_itself(side, answer.name, carrier)
+
+    def calls_itself(
+        self,
+        side: int,
+        name: str | None,
+        by: Literal["dhcp", "mdns", "llmnr", "nbns", "ssdp"],
+        address: str | None = None,
+    ) -> None:
+        """`side` said what it is called; `address` is the one it has or asks for, if not the sender's."""
+        if name and self.direction(side) == "up":
+            device = {**self._common, "src": address or self._common["src"]}
+            self._tell(DeviceName(**device, time=self.time, name=name.rstrip("."), by=by))
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
         """A ClientHello that `side` sent."""
@@ -195,7 +203,7 @@ class Teller:
                 **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
                 sni=hello.sni, alpn=hello.alpn, version=newest, ech=hello.ech,
                 ja4=ja4.ja4(hello, {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}[transport]),
-                transport=transport,
+                transport=transport, resumes=hello.psk if newest in _WITH_PSK else None,
             )
         )  # fmt: skip
         self.name("sni", hello.sni)
@@ -223,6 +231,8 @@ class Teller:
                 version=sent.version, status=answered.status if answered else None, request_bytes=sent.size,
                 response_bytes=answered.size if answered else None, headers=sent.headers, body=sent.body,
                 response_headers=answered.headers if answered else (),
+                response_body=answered.body if answered and self._ledger.bodies else None,
+                secured_by=self.secured,
             )
         )  # fmt: skip
         if sent.lost:
@@ -249,7 +259,7 @@ class Teller:
             WebSocketMessage(
                 **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
                 type="text" if message.kind == websocket.TEXT else "binary", bytes=message.size, url=url,
-                data=message.data,
+                data=message.data, secured_by=self.secured,
             )
         )  # fmt: skip
         if message.lost or message.cut:

@@ -1,8 +1,10 @@
 """Tunnels: where the inner packet of an encapsulated one begins.
 
-GRE (RFC 2784, 2890, PPTP's RFC 2637, ERSPAN), IP in IP (2003), 6in4 (4213), Teredo (4380), VXLAN (7348), Geneve (8926),
-GTP-U (3GPP TS 29.281), MPLS in IP and UDP (4023, 7510), EtherIP (3378), L2TP (2661), PIM registers (7761). An inner header
-is only believed if its version and lengths fit.
+GRE (RFC 2784, 2890, PPTP's RFC 2637, ERSPAN), IP in IP (2003), 6in4 (4213), Teredo (4380), VXLAN (7348),
+Geneve (8926), GTP-U (3GPP TS 29.281), MPLS in IP and UDP (4023, 7510), EtherIP (3378), L2TP (2661), PIM
+registers (7761), LISP and its encapsulated control messages (6830), Ethernet in IPv6 (8986), and the packets
+that a switch sampled (sFlow version 5; of several in one datagram the last). An inner header is only
+believed if its version and lengths fit.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import numpy as np
 from audit.sources.pcap.batch import I64, U8, U16
 from audit.sources.pcap.link import IPV4, IPV6, ethernet, ethertype, mpls
 
-_PORTS = (1701, 2152, 3544, 4341, 4789, 4790, 6081, 6635, 8472)
-_SOURCE_PORTS = (1701, 2152, 3544)
-_PROTOCOLS = (4, 41, 47, 97, 103, 137)
+_PORTS = (1701, 2152, 3544, 4341, 4342, 4789, 4790, 6081, 6343, 6635, 8472)
+_SOURCE_PORTS = (1701, 2152, 3544, 4789, 4790, 6081)
+_PROTOCOLS = (4, 41, 47, 97, 103, 137, 143)
+_METADATA = 0x8909
 _ETHERNET, _ERSPAN2, _ERSPAN3, _PPP = 0x6558, 0x88BE, 0x22EB, 0x880B
+_MAX_SAMPLES = 64
 _Found = tuple[int, int]
 _NONE: _Found = (0, 0)
 
@@ -83,6 +87,8 @@ def _gre(data: U8, at: int, end: int) -> _Found:
         return _of_type(data, _ETHERNET, at + (8 if flags & 0x1000 else 0), end)
     if kind == _ERSPAN3:
         return _of_type(data, _ETHERNET, at + (20 if data[at + 11] & 1 else 12), end)
+    if kind == _METADATA:  # Cisco's, between the type and the packet
+        return _of_type(data, int(data[at]) << 8 | int(data[at + 1]), at + 8, end)
     if kind == 0x883E:  # WCCP, with its redirect header
         at += 4 if int(data[at]) >> 4 != 4 else 0
         kind = IPV4
@@ -102,9 +108,16 @@ def _vxlan(data: U8, at: int, end: int) -> _Found:
     if not flags & 0x08:
         return _NONE
     if flags & 0x04:  # the generic protocol extension names what follows
+        return _vxlan_gpe(data, at, end)
+    return _of_type(data, _ETHERNET, at + 8, end)
+
+
+def _vxlan_gpe(data: U8, at: int, end: int) -> _Found:
+    """With the generic protocol extension, which has a port of its own."""
+    if int(data[at]) & 0x08:
         following = {1: IPV4, 2: IPV6, 3: _ETHERNET, 4: 0x894F}.get(int(data[at + 3]), _ETHERNET)
         return _of_type(data, following, at + 8, end)
-    return _of_type(data, _ETHERNET, at + 8, end)
+    return _NONE
 
 
 def _geneve(data: U8, at: int, end: int) -> _Found:
@@ -149,6 +162,32 @@ def _l2tp(data: U8, at: int, end: int) -> _Found:
     return _ppp(data, at, end) if at + 4 < end else _NONE
 
 
+def _sflow(data: U8, at: int, end: int) -> _Found:
+    """The last sampled packet header of a datagram."""
+
+    def word(place: int) -> int:
+        return int.from_bytes(bytes(data[place : place + 4]), "big") if place + 4 <= end else 0
+
+    if word(at) != 5:
+        return _NONE
+    at += 20 + {1: 4, 2: 16}.get(word(at + 4), 0)
+    found = _NONE
+    for _ in range(min(word(at), _MAX_SAMPLES)):
+        kind, size = word(at + 4), word(at + 8)
+        record = at + 12 + {1: 32, 3: 44}.get(kind, size)
+        at += 8 + size
+        if at + 4 > end:
+            break
+        while record + 24 <= at + 4:
+            if word(record) == 1:
+                protocol, header = word(record + 8), record + 24
+                follows = {1: _ETHERNET, 11: IPV4, 12: IPV6}.get(protocol, 0)
+                inner = _of_type(data, follows, header, min(header + word(record + 20), end))
+                found = inner if inner[0] else found
+            record += 8 + word(record + 4)
+    return found
+
+
 def _pim(data: U8, at: int, end: int) -> _Found:
     return _by_nibble(data, at + 8, end) if int(data[at]) == 0x21 else _NONE
 
@@ -160,15 +199,18 @@ _BY_PROTOCOL: dict[int, Callable[[U8, int, int], _Found]] = {
     97: lambda data, at, end: _of_type(data, _ETHERNET, at + 2, end),
     103: _pim,
     137: mpls,
+    143: lambda data, at, end: _of_type(data, _ETHERNET, at, end),
 }
 _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
     1701: _l2tp,
     2152: _gtp,
     3544: _teredo,
     4341: lambda data, at, end: _by_nibble(data, at + 8, end),
+    4342: lambda data, at, end: _by_nibble(data, at + 4, end) if int(data[at]) >> 4 == 8 else _NONE,
     4789: _vxlan,
-    4790: _vxlan,
+    4790: _vxlan_gpe,
     6081: _geneve,
+    6343: _sflow,
     6635: mpls,
     8472: _vxlan,
 }

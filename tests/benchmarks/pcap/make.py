@@ -1,7 +1,9 @@
 """Makes the captures that the speed benchmark reads, from real ones: deterministically, whatever the machine.
 
-    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 520000000 SOURCE.pcap...
-    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 520000000 SOURCE.pcap...
+    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 520000000 [SOURCE...]
+    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 520000000 [SOURCE...]
+
+Without sources it takes the captures of this project.
 
 `mixed` repeats all connections of the sources, each time between other addresses and ports, with other
 QUIC connection ids (Initial packets are encrypted anew, else their names could not be read), every fourth
@@ -24,11 +26,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.protocols import quic
-from audit.sources.pcap import pcap_file
+from audit.sources.opening import opened
+from audit.sources.pcap import reading
 from audit.sources.pcap.batch import Batch
-from audit.sources.pcap.packets import TCP, UDP, walk
-from audit.sources.pcap.window import Window
+from audit.sources.pcap.link import network_of
+from audit.sources.pcap.packets import TCP, UDP
+from audit.sources.pcap.window import CHUNK
 
+ROOT = Path(__file__).resolve().parents[3]
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262_144, 1)
 EPOCH = 1_700_000_000
 ACROSS = 4  # repetitions woven into each other
@@ -42,31 +47,33 @@ class Packet(NamedTuple):
 
 
 def packets(path: Path) -> Iterator[Packet]:
-    """The TCP and UDP packets of an Ethernet capture, from the network header on."""
-    with path.open("rb") as file:
+    """The TCP and UDP packets of a capture that are no fragments, from the network header on."""
+    with opened(path, path.name) as source:
         first = None
-        for item in pcap_file.read(Window(file, path.stat().st_size)):
+        for item in reading.items(source, CHUNK):
             if not isinstance(item, Batch):
                 continue
-            found, _, _ = walk(item)
-            starts = dict(
-                zip(range(item.number, item.number + len(item.start)), item.start.tolist(), strict=True)
-            )
-            for number, time, proto, size in zip(
-                found.number.tolist(),
-                found.time.tolist(),
-                found.proto.tolist(),
-                found.size.tolist(),
-                strict=True,
-            ):
-                begin = starts[number]
-                kind = bytes(item.data[begin + 12 : begin + 14])
-                if proto in (TCP, UDP) and kind in (b"\x08\x00", b"\x86\xdd"):
-                    first = time if first is None else first
-                    data = item.data[
-                        begin + 14 : begin + 14 + min(size, int(item.captured[number - item.number]) - 14)
-                    ]
-                    yield Packet(max(time - first, 0) // 1000, data.tobytes())
+            end = item.start + item.captured
+            for link in sorted(set(item.link.tolist())):
+                mine = np.flatnonzero(item.link == link)
+                found = network_of(link, item.data, item.start[mine], end[mine])
+                if found is None:
+                    continue
+                times = item.time[mine].tolist()
+                for time, at, stop in zip(times, found[1].tolist(), end[mine].tolist(), strict=True):
+                    data = _packet(item.data[at:stop].tobytes())
+                    if data:
+                        first = time if first is None else first
+                        yield Packet(max(time - first, 0) // 1000, data)
+
+
+def _packet(data: bytes) -> bytes:
+    """A TCP or UDP packet without what the link added behind it; nothing for any other."""
+    if len(data) > 20 and data[0] == 0x45 and data[9] in (TCP, UDP) and not data[6] & 0x3F and not data[7]:
+        return data[: data[2] << 8 | data[3]]
+    if len(data) > 40 and data[0] >> 4 == 6 and data[6] in (TCP, UDP):
+        return data[: 40 + (data[4] << 8 | data[5])]
+    return b""
 
 
 def six(data: bytes) -> bytes:
@@ -220,24 +227,24 @@ def long(out: Path, size: int, sources: list[Path]) -> None:
         written = file.write(HEADER)
         clock, turn = 0, 0
         offsets: list[dict[bytes, int]] = [{} for _ in longest]
+        firsts: list[dict[bytes, int]] = [{} for _ in longest]  # sequence numbers of the first bytes
         while written < size:
-            for flow, offset in zip(longest, offsets, strict=True):
+            for flow, offset, begins in zip(longest, offsets, firsts, strict=True):
                 sent: dict[bytes, int] = {}
                 for data in flow:
                     flags = data[33]
-                    if turn and flags & 0x07:
+                    if flags & 0x04 or (turn and flags & 0x02):
                         continue
                     me, you = data[12:16], data[16:20]
                     fresh = bytearray(data)
                     for place, who in ((24, me), (28, you)):
                         value = int.from_bytes(data[place : place + 4], "big") + offset.get(who, 0)
                         fresh[place : place + 4] = (value % (1 << 32)).to_bytes(4, "big")
-                    if flags & 0x07:
-                        fresh[33] = flags & ~0x05
+                    fresh[33] = flags & ~0x01
                     payload = len(data) - 20 - (data[32] >> 4) * 4
                     end = int.from_bytes(data[24:28], "big") + payload
-                    begin = int.from_bytes(flow[0][24:28], "big") if flow[0][12:16] == me else None
-                    sent[me] = max(sent.get(me, 0), payload if begin is None else (end - begin) % (1 << 32))
+                    begin = begins.setdefault(me, end - payload + (flags >> 1 & 1))
+                    sent[me] = max(sent.get(me, 0), (end - begin + (1 << 31)) % (1 << 32) - (1 << 31))
                     clock += 40
                     length = 14 + len(fresh)
                     head = struct.pack("<IIII", EPOCH + clock // 1_000_000, clock % 1_000_000, length, length)
@@ -254,10 +261,11 @@ def main() -> None:
     )
     parser.add_argument("kind", choices=("mixed", "long"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("sources", type=Path, nargs="*")
     parser.add_argument("--bytes", type=int, default=520_000_000)
-    options = parser.parse_args()
-    (mixed if options.kind == "mixed" else long)(options.out, options.bytes, options.sources)
+    options = parser.parse_intermixed_args()
+    sources = options.sources or sorted((ROOT / "captures").glob("*/*.pcap*"))
+    (mixed if options.kind == "mixed" else long)(options.out, options.bytes, sources)
 
 
 if __name__ == "__main__":

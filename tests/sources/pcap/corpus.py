@@ -39,7 +39,7 @@ def captures() -> list[str]:
     return [
         row["path"]
         for row in table(CORPUS / "inventory.tsv")
-        if row["kind"] == "capture" and row["format"] in ("pcap", "pcapng")
+        if row["kind"] == "capture" and row["format"] in ("pcap", "pcapng", "snoop")
     ]
 
 
@@ -101,7 +101,8 @@ def ours(found: list[AnyRecord]) -> dict[str, Rows]:
 
 def destinations(capture: str) -> Rows:
     """Packets per destination. Of fragments only the one that completes a datagram has a port, as in truth;
-    of nested tunnels the outermost and the innermost header count."""
+    of nested tunnels the outermost and the innermost header count; an inner packet without ports has those of
+    the UDP datagram around it, and what announces an inner packet that is cut counts as its outer one."""
     found: Rows = Counter()
     path = CORPUS / "captures" / capture
     fragments = Fragments()
@@ -111,20 +112,31 @@ def destinations(capture: str) -> Rows:
                 continue
             packets, outer, _ = walk(item)
             tunnelled: set[int] = set()
+            around: dict[int, tuple[str, str]] = {}
             for headers in reversed(outer):
-                fresh = [row for row, number in enumerate(headers.number.tolist()) if number not in tunnelled]
+                fresh = [
+                    row
+                    for row, number in enumerate(headers.number.tolist())
+                    if number not in tunnelled and headers.valid[row]
+                ]
                 tunnelled |= set(headers.number.tolist())
-                for row in _rows(headers.take(np.array(fresh, dtype=np.int64))):
-                    found["outer", *row[1:]] += 1
+                for number, proto, address, port in _rows(headers.take(np.array(fresh, dtype=np.int64))):
+                    found["outer", proto, address, port] += 1
+                    around[number] = proto, port
             _, packets, counted = fragments.reassemble(item.data, packets)
             whole = set() if counted is None else set(packets.number[~counted].tolist())
             cut = (packets.part == FIRST) & (packets.carried < packets.sent)  # is read as if it were whole
             fragment = (packets.part != WHOLE) & ~cut & ~np.isin(packets.number, list(whole))
             kept = np.flatnonzero(~((packets.part != WHOLE) & np.isin(packets.number, list(whole))))
             plain = set(packets.number[fragment].tolist())
-            for number, *row in _rows(packets.take(kept)):
-                layer = "inner" if number in tunnelled else "single"
-                found[(layer, "other", row[1], "") if number in plain else (layer, *row)] += 1
+            hollow = set(packets.number[np.isin(packets.proto, (4, 41)) & (packets.carried > 0)].tolist())
+            for number, proto, address, port in _rows(packets.take(kept)):
+                layer = "inner" if number in tunnelled else "outer" if number in hollow else "single"
+                if number in plain:
+                    proto, port = "other", ""
+                elif proto == "other" and around.get(number, ("", ""))[0] == "udp":
+                    proto, port = around[number]
+                found[layer, proto, address, port] += 1
     return found
 
 

@@ -15,6 +15,8 @@ from audit.sources.opening import opened
 from audit.sources.pcap import reading
 
 PHONE, SERVER = "192.168.1.2", "93.184.216.34"
+# a datagram from port 5683 to 5684 over 6LoWPAN in an IEEE 802.15.4 frame without its checksum
+MESH = bytes.fromhex("41dc01cdab0800000000000002010000000000000a7e33f016331634abcd") + b"hello from the mesh"
 
 
 def pcap(packets: Iterable[bytes], order: str = "<", magic: int = 0xA1B2C3D4, link: int = 1) -> bytes:

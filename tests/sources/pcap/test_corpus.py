@@ -58,11 +58,8 @@ def test_all_captures_agree(record_property: pytest.RecordProperty) -> None:
     for kind, shares in agreement.items():
         whole = sum(share == 1 for share in shares) / len(shares)
         record_property(kind, f"{whole:.4f} of the captures, {sum(shares) / len(shares):.4f} of their rows")
-    for kind in ("dns", "sni", "http"):
-        shares = agreement[kind]
-        assert sum(share == 1 for share in shares) >= 0.99 * len(shares), kind
-    # destinations stay below: the truth leaves out MPLS, segmentation offload and obsolete blocks
-    assert sum(share == 1 for share in agreement["dest"]) >= 0.97 * len(CAPTURES)
+        assert whole >= 0.99, kind
+        assert sum(shares) / len(shares) >= 0.995, kind
 
 
 @pytest.mark.parametrize("capture", SAMPLE[::4])

@@ -111,3 +111,41 @@ def test_damage_anywhere_never_raises(tmp_path: Path, data: st.DataObject) -> No
     except BadCapture:
         return
     assert craft.read(tmp_path, cut, chunk=256) == large
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_section_of_another_version_is_not_guessed_at(tmp_path: Path, order: str) -> None:
+    other = craft.block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 2, 0, -1), order)
+    packets = craft.interface(1, b"", order) + craft.enhanced(craft.udp(b"readable", 1, 9), 10**15, 0, order)
+    found = craft.read(
+        tmp_path, craft.section(order) + packets + other + packets + craft.section(order) + packets
+    )
+    assert [(r.packets_up) for r in found if isinstance(r, Flow)] == [2]
+    (gap,) = (r for r in found if isinstance(r, Gap))
+    assert (gap.reason, gap.offset) == ("unsupported", len(craft.section(order) + packets))
+    assert "version 2.0" in gap.detail
+
+
+def snoop(packets: list[bytes]) -> bytes:
+    data = b"snoop\0\0\0" + struct.pack(">II", 2, 4)
+    for second, packet in enumerate(packets):
+        padded = packet + bytes(-len(packet) % 4)
+        data += (
+            struct.pack(">6I", len(packet), len(packet), 24 + len(padded), 0, 1_700_000_000 + second, 5)
+            + padded
+        )
+    return data
+
+
+def test_snoop_files(tmp_path: Path) -> None:
+    packets = [craft.udp(DNS(qd=DNSQR(qname=f"{n}.example")), 50_000 + n, 53) for n in range(3)]
+    found = craft.read(tmp_path, snoop(packets))
+    assert found == craft.read(tmp_path, craft.pcap(packets))
+    assert craft.read(tmp_path, snoop(packets), chunk=256) == found
+    cut = craft.read(tmp_path, snoop(packets)[:-5])
+    assert [r.name for r in cut if isinstance(r, Dns)] == ["0.example", "1.example"]
+    assert [r.reason for r in cut if isinstance(r, Gap)] == ["truncated"]
+    damaged = bytearray(snoop(packets))
+    damaged[24:28] = b"\0\0\0\1"
+    with pytest.raises(BadCapture):
+        craft.read(tmp_path, bytes(damaged))

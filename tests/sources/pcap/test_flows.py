@@ -164,7 +164,8 @@ def test_other_protocols_are_counted(tmp_path: Path) -> None:
     ping = bytes(Ether() / IP(src=craft.PHONE, dst=craft.SERVER) / ICMP())
     (flow,) = craft.read(tmp_path, craft.pcap([ping]))
     assert isinstance(flow, Flow)
-    assert (flow.transport, flow.sport, flow.observability) == ("icmp", None, "metadata_only")
+    assert (flow.transport, flow.sport) == ("icmp", None)
+    assert (flow.observability, flow.reason) == ("observed", "network control")
 
 
 def test_lost_parts_of_a_body_are_said(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Where the beginning of something typed can stand: the whole values of a transmission.
+
+Fields are such values, and so are the segments of a path, and the values of a form or of an address that
+was not worth opening. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from audit.decoding.channels import Channel
+from audit.records import Field
+
+_MAX_PARTS = 500
+_ADDRESS = re.compile(rb"[a-z]{2,8}://")
+
+Value = tuple[str, tuple[str, ...], bytes]
+
+
+def typed_values(channel: Channel, fields: Iterable[Field]) -> Iterator[Value]:
+    """The path, layers and data of each value; `fields` are those that the channel was opened into."""
+    opened = False
+    for field in fields:
+        opened |= field.parent is not None
+        yield field.path, field.layers, field.data
+        if channel.name == "url.path" and b"/" in field.data[:-1]:
+            for number, segment in enumerate(field.data.split(b"/", _MAX_PARTS)[:_MAX_PARTS]):
+                if segment:
+                    yield f"/{number}", (*field.layers, "path"), segment
+    if not opened and b"=" in channel.data:
+        layer = "form" if "form" in channel.hints else "url"
+        for pair in _query(channel).split(b"&", _MAX_PARTS)[:_MAX_PARTS]:
+            name, _, value = pair.partition(b"=")
+            yield name.decode("utf-8", "replace"), (layer,), value
+
+
+def _query(channel: Channel) -> bytes:
+    """What of an unopened channel is written as a form: all of it, or the query of an address."""
+    if "form" in channel.hints:
+        return channel.data
+    return channel.data.partition(b"?")[2].partition(b"#")[0] if _ADDRESS.match(channel.data) else b""

@@ -1,0 +1,115 @@
+"""Secrets of TLS and QUIC connections as programs log them: lines in, secrets by label and client random out.
+
+The NSS key log format (draft-ietf-tls-keylogfile) with the older `RSA` lines, `PMS_CLIENT_RANDOM`, the
+`RSA Session-ID:… Master-Key:…` lines that OpenSSL's tools print, and the `QUIC_` labels of early stacks.
+Whatever is no such line is passed over. A secret is never believed: who looks one up has to try it,
+so several for the same connection are kept, up to a bound. Must never raise, nor look into a capture.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from typing import Final, Literal, NamedTuple
+
+MAX_SAME = 4
+"""Different secrets kept for one label and client random; real logs hold one, merged ones a few."""
+MAX_SECRETS = 2_000_000
+MAX_LINE = 4_096
+
+Origin = Literal["keylog", "dsb"]
+
+MASTER, PREMASTER = "CLIENT_RANDOM", "PMS_CLIENT_RANDOM"
+ENCRYPTED_PREMASTER, SESSION_MASTER = "RSA", "RSA Session-ID"
+EARLY: Final = "CLIENT_EARLY_TRAFFIC_SECRET"
+HANDSHAKE: Final = ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET")
+TRAFFIC: Final = ("CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0")
+
+_LINE = re.compile(
+    rb"^[ \t]*(?:QUIC_)?(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
+    rb"|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_[0-9N]{1,4}))"
+    rb"[ \t]+([0-9A-Fa-f]{64})[ \t]+([0-9A-Fa-f]{64,128})[ \t]*\r?$"
+    rb"|^[ \t]*RSA[ \t]+(?:Session-ID:([0-9A-Fa-f]{2,64})[ \t]+Master-Key:([0-9A-Fa-f]{96})"
+    rb"|([0-9A-Fa-f]{16})[ \t]+([0-9A-Fa-f]{96}))[ \t]*\r?$",
+    re.MULTILINE,
+)
+
+
+class Secret(NamedTuple):
+    """A secret and where it came from."""
+
+    value: bytes
+    origin: Origin
+
+
+class Keys:
+    """All secrets known so far. `count` grows with each, so that who found none can see when to ask again."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[tuple[str, bytes], tuple[Secret, ...]] = {}
+        self._randoms: dict[bytes, None] = {}
+        self.count = 0
+
+    def add(self, label: str, of: bytes, value: bytes, origin: Origin) -> None:
+        """Take in a secret of a connection named by its client random (or, for RSA lines, by the first
+        bytes of the encrypted premaster secret, or by the session id)."""
+        known = self._secrets.get((label, of), ())
+        if self.count >= MAX_SECRETS or len(known) >= MAX_SAME or any(one.value == value for one in known):
+            return
+        self._secrets[label, of] = (*known, Secret(value, origin))
+        if len(of) == 32 and label not in (SESSION_MASTER, ENCRYPTED_PREMASTER):
+            self._randoms[of] = None
+        self.count += 1
+
+    def find(self, label: str, of: bytes) -> tuple[Secret, ...]:
+        """The secrets that may be the one asked for, in the order they came."""
+        return self._secrets.get((label, of), ())
+
+    def randoms(self) -> list[bytes]:
+        """The client randoms of all connections that have a secret, in the order they came."""
+        return list(self._randoms)
+
+    def knows(self, random: bytes) -> bool:
+        """Whether there is any secret of the connection with this client random."""
+        return random in self._randoms
+
+
+class Lines:
+    """One key log, read piece by piece as it grows; a line counts as soon as it is complete."""
+
+    def __init__(self, keys: Keys, origin: Origin) -> None:
+        self._keys = keys
+        self._origin = origin
+        self._rest = b""
+
+    def feed(self, text: bytes) -> None:
+        """Take in the next bytes of the log."""
+        whole, newline, rest = (self._rest + text).rpartition(b"\n")
+        self._rest = rest[-MAX_LINE:]
+        if newline:
+            self._read(whole)
+
+    def finish(self) -> None:
+        """The log ends here for now: its last line may lack a line break and still be whole."""
+        self._read(self._rest)
+
+    def _read(self, text: bytes) -> None:
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        for label, random, secret, session, master, encrypted, premaster in _LINE.findall(text):
+            if label:
+                if len(secret) in (64, 96):
+                    name = "TRAFFIC_SECRET_"
+                    head, numbered, _ = label.decode().partition(name)
+                    known = f"{head}{name}0" if numbered else head
+                    self._keys.add(known, unhexlify(random), unhexlify(secret), self._origin)
+            elif session and len(session) % 2 == 0:
+                self._keys.add(SESSION_MASTER, unhexlify(session), unhexlify(master), self._origin)
+            elif encrypted:
+                self._keys.add(ENCRYPTED_PREMASTER, unhexlify(encrypted), unhexlify(premaster), self._origin)
+
+
+def clean(text: bytes) -> bytes:
+    """Only the lines that hold a secret, as they are."""
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return b"".join(match[0].strip() + b"\n" for match in _LINE.finditer(text))

@@ -1,0 +1,291 @@
+"""One sitting of a recording: prepares the experiment, starts mitmproxy with the addons, watches it, ends it.
+
+Every sitting writes a flow file of its own, so nothing is overwritten; notes and TLS keys are appended. The
+proxy is a process of its own: if it crashes, it is started again, and what was recorded is there; if it stops
+because nothing can be recorded any more, the sitting ends and says why.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from audit import __version__, shipped
+from audit.experiment import EVENTS_NAME, FILE_NAME, BadExperiment, change, load
+from audit.protocols import notes
+from audit.recording import marks, proxy_mode, wireguard
+from audit.recording.notebook import Notebook
+from audit.recording.proxy_mode import ProxyMode
+from audit.records import Experiment
+
+KEYS_NAME = "keys.log"
+WIREGUARD_NAME = "wireguard.json"
+ADDONS = (
+    "recorder", "fence", "phases", "pinning", "quic", "live_findings", "layers_view", "offline_answers", "self_test",
+)  # fmt: skip
+RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
+MAX_CRASHES = 20
+_PATIENCE = 30.0  # seconds for mitmproxy to start
+
+
+class BadCaptureSetup(Exception):  # noqa: N818 - beside BadExperiment
+    """A sitting that cannot begin, or had to end. `str()` is one line: what happened; what to do."""
+
+
+class Wishes(NamedTuple):
+    """What was asked for on the command line."""
+
+    mode: ProxyMode
+    listen: str = "0.0.0.0"  # noqa: S104 - the device has to reach it
+    quic: Literal["refuse", "leave"] = "refuse"
+    passthrough: bool = True
+    offline: bool = False
+    answer: tuple[str, ...] = ()
+    web: bool = False
+    confdir: Path = Path("~/.mitmproxy")
+    fence: tuple[int, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Sitting:
+    """One run of the proxy over an experiment folder; `say` takes lines for people."""
+
+    def __init__(self, folder: Path, wishes: Wishes, say: Callable[[str], None]) -> None:
+        self.folder, self._wishes, self._say = folder, wishes, say
+        self._process: subprocess.Popen[str] | None = None
+        self._crashes = 0
+        self.state = "starting"
+        self.flows = folder / f"flows-{datetime.now(UTC):%Y%m%dT%H%M%S}.mitm"
+
+    def prepare(self) -> Experiment:
+        """Makes the folder an experiment that names its files. Raises BadCaptureSetup, BadExperiment, OSError."""
+        folder = self.folder
+        if folder.exists() and not folder.is_dir():
+            raise BadCaptureSetup(f"{folder}: is a file; name a folder for the experiment")
+        if folder.exists() and not (folder / FILE_NAME).exists() and any(folder.iterdir()):
+            raise BadCaptureSetup(
+                f"{folder}: is no experiment; name one with {FILE_NAME} in it, or a new folder"
+            )
+        number = 1
+        while self.flows.exists():
+            number += 1
+            self.flows = folder / f"{self.flows.stem.partition('_')[0]}_{number}.mitm"
+
+        def named(before: Experiment) -> Experiment:
+            keys = before.keys if KEYS_NAME in before.keys else (*before.keys, KEYS_NAME)
+            captures = before.captures
+            if captures:
+                captures = tuple(dict.fromkeys((*captures, self.flows.name, EVENTS_NAME)))
+            return replace(before, keys=keys, captures=captures)
+
+        experiment = change(folder, named)
+        folder.chmod(0o700)
+        for name in (KEYS_NAME, EVENTS_NAME, self.flows.name):
+            os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return experiment
+
+    def fence(self, *ports: int) -> None:
+        """Keeps devices away from these ports of ours."""
+        self._wishes = self._wishes._replace(fence=(*self._wishes.fence, *ports))
+
+    def code(self, endpoint: str) -> str | None:
+        """The WireGuard configuration for the device, in that mode. Raises BadCaptureSetup."""
+        if self._wishes.mode.name != "wireguard":
+            return None
+        try:
+            return wireguard.configuration(self.folder / WIREGUARD_NAME, endpoint, self._wishes.mode.port)
+        except wireguard.BadKeys as bad:
+            raise BadCaptureSetup(str(bad)) from None
+
+    def command(self, experiment: Experiment) -> list[str]:
+        """mitmproxy, with all that this sitting asks of it."""
+        wishes = self._wishes
+        tool = "mitmweb" if wishes.web else "mitmdump"
+        words = [sys.executable, "-c", f"from mitmproxy.tools.main import {tool}; {tool}()"]
+        for spec in proxy_mode.specs(
+            wishes.mode, wishes.listen, str((self.folder / WIREGUARD_NAME).resolve())
+        ):
+            words += ["--mode", spec]
+        folder = shipped.folder("addons")
+        domains = () if wishes.offline else (*_reserved_hosts(experiment), *wishes.answer)
+        for name in ADDONS:
+            if name != "offline_answers" or wishes.offline or domains:
+                words += ["-s", str(folder / f"{name}.py")]
+        options = {
+            "confdir": str(wishes.confdir.expanduser()),
+            "experiment": str(self.folder.resolve()),
+            "recorder_file": str(self.flows.resolve()),
+            "recorder_keys": str((self.folder / KEYS_NAME).resolve()),
+            "events_file": str((self.folder / EVENTS_NAME).resolve()),
+            "quic": wishes.quic,
+            "passthrough": "true" if wishes.passthrough else "false",
+            "fence_ports": ",".join(map(str, wishes.fence)),
+        }
+        if domains:
+            options["offline_domains"] = ",".join(domains)
+        if wishes.web:
+            options |= {"web_open_browser": "false", "web_host": "127.0.0.1"}
+        else:
+            options["flow_detail"] = "0"
+        for name, value in options.items():
+            words += ["--set", f"{name}={value}"]
+        for option in wishes.options:
+            words += ["--set", option]
+        return words
+
+    def run(self, experiment: Experiment, ready: Callable[[], None], stopped: Callable[[], bool]) -> None:
+        """Records until `stopped`; calls `ready` once the proxy listens.
+
+        Raises BadCaptureSetup where the proxy does not start, or ends by itself for good.
+        """
+        command = self.command(experiment)
+        book = Notebook(self.folder / EVENTS_NAME)
+        mode = self._wishes.mode.name
+        book.write(notes.Sitting(time=time.time(), what="started", mode=mode, version=__version__))
+        begun = False
+        try:
+            while not stopped():
+                with self._running(command) as lines:
+                    self._await_start(lines, stopped)
+                    self.state = "recording"
+                    if not begun and not stopped():
+                        ready()
+                        begun = True
+                    code = self._watch(lines, stopped)
+                if stopped():
+                    break
+                self._crashed(code, book)
+        finally:
+            self.state = "stopped"
+            self._end_phase()
+            self._drop_empty()
+            try:
+                book.write(notes.Sitting(time=time.time(), what="stopped", mode=mode))
+                book.close()
+            except OSError as error:
+                self._say(f"{EVENTS_NAME}: {error.strerror}")
+
+    @contextmanager
+    def _running(self, command: list[str]) -> Iterator[queue.Queue[str | None]]:
+        """The proxy while the block lasts, and the lines that it says (None at the end)."""
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", start_new_session=True, env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        self._process = process
+        lines: queue.Queue[str | None] = queue.Queue(10_000)
+
+        def listen() -> None:
+            for line in process.stdout or ():
+                lines.put(line.rstrip())
+            lines.put(None)
+
+        threading.Thread(target=listen, daemon=True).start()
+        try:
+            yield lines
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            process.wait()
+
+    def _await_start(self, lines: queue.Queue[str | None], stopped: Callable[[], bool]) -> None:
+        said: list[str] = []
+        deadline = time.monotonic() + _PATIENCE
+        while not stopped():
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    raise BadCaptureSetup("mitmproxy does not start; try: privacy-audit doctor") from None
+                continue
+            if line is None:
+                why = next((each for each in reversed(said) if each.strip()), "no reason given")
+                raise BadCaptureSetup(f"mitmproxy does not start: {why}; try: privacy-audit doctor")
+            said.append(line)
+            if "listening at" in line or "Local redirector started" in line:
+                self._say(line)
+                return
+            if "rror" in line:
+                self._say(line)
+
+    def _watch(self, lines: queue.Queue[str | None], stopped: Callable[[], bool]) -> int:
+        """Passes on what the proxy says until it ends or is to end; its exit code."""
+        while not stopped():
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if line is None:
+                break
+            if (
+                line
+                and "client connect" not in line
+                and "client disconnect" not in line
+                and "server " not in line
+            ):
+                self._say(line)
+        return self._process.wait() if self._process and not stopped() else 0
+
+    def _crashed(self, code: int, book: Notebook) -> None:
+        """Starts again after a crash; gives up where the proxy stopped on purpose, or crashes all the time."""
+        self._crashes += 1
+        if code >= 0 or self._crashes > MAX_CRASHES:
+            self.state = "the proxy stopped; nothing is recorded"
+            raise BadCaptureSetup("the proxy stopped (see above); what was recorded is kept")
+        name = signal.Signals(-code).name
+        self.state = f"the proxy crashed ({name}) and is starting again"
+        self._say(f"mitmproxy crashed ({name}); what was recorded is there; starting again")
+        book.write(notes.Alert(time=time.time(), text=f"mitmproxy crashed ({name}) and was started again"))
+        time.sleep(min(self._crashes, 5))
+
+    def _drop_empty(self) -> None:
+        """A sitting in which nothing came leaves no flow file behind."""
+        if self.flows.exists() and not self.flows.stat().st_size:
+            self.flows.unlink()
+
+            def without(before: Experiment) -> Experiment:
+                captures = tuple(name for name in before.captures if name != self.flows.name)
+                return replace(before, captures=captures)
+
+            try:
+                change(self.folder, without)
+            except (BadExperiment, OSError) as bad:
+                self._say(str(bad))
+
+    def _end_phase(self) -> None:
+        """A phase is a time that was recorded: it ends with the sitting."""
+        try:
+            phase = marks.running(load(self.folder))
+            if phase:
+                marks.mark(self.folder, "end")
+                self._say(f"phase {phase.id} ended with the recording")
+        except (BadExperiment, marks.BadMark, OSError) as bad:
+            self._say(f"the phase could not be ended: {bad}")
+
+
+def _reserved_hosts(experiment: Experiment) -> Iterator[str]:
+    """Hosts of planted addresses that nobody serves."""
+    from urllib.parse import urlsplit
+
+    for canary in experiment.canaries:
+        if canary.kind == "url" and not canary.decoy:
+            host = urlsplit(canary.value).hostname or ""
+            if host.endswith(RESERVED):
+                yield host

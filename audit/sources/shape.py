@@ -1,0 +1,50 @@
+"""What becomes of the records of a capture where they are read: a caller may want lines, not objects.
+
+A reader hands every record to a shape, in the process that read it, so only what the caller wants travels
+between processes. Flows come as columns, because there may be a million of them. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from audit.records import AnyRecord, Flow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Times = NDArray[np.datetime64]
+
+T_co = TypeVar("T_co", covariant=True)
+Columns = dict[str, Any]
+"""The fields of many flows by name, as lists of equal length; `first` and `last` are arrays of nanoseconds
+(NaT: no time), and `time` is left out: it is `first`."""
+
+
+class Shape(Protocol[T_co]):
+    """Makes of records what a caller wants: records or bytes, which can travel between processes."""
+
+    def record(self, record: AnyRecord) -> T_co:
+        """What is made of a record."""
+
+    def flows(self, columns: Columns) -> Iterable[T_co]:
+        """What is made of many flows, one item each, in order."""
+
+
+class AsRecords:
+    """Records stay as they are."""
+
+    def record(self, record: AnyRecord) -> AnyRecord:
+        return record
+
+    def flows(self, columns: Columns) -> Iterable[Flow]:
+        first, last = _seconds(columns["first"]), _seconds(columns["last"])
+        columns = {**columns, "time": first, "first": first, "last": last}
+        return [Flow(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+def _seconds(times: Times) -> list[float | None]:
+    none = times.dtype.type("NaT").view("i8")
+    return [None if time == none else time / 1e9 for time in times.view("i8").tolist()]

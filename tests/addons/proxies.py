@@ -1,0 +1,67 @@
+"""A real mitmdump on loopback for tests, with addons of this repository."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDONS = ROOT / "addons"
+MITMDUMP = shutil.which("mitmdump", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+needs_mitmdump = pytest.mark.skipif(MITMDUMP is None, reason="mitmdump is not installed")
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mitmdump(confdir: Path, mode: str, *options: str, addons: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A proxy with these addons; its words come on one pipe."""
+    command = [str(MITMDUMP), "--mode", mode, "--set", f"confdir={confdir}", "--set", "flow_detail=0"]
+    for addon in addons:
+        command += ["-s", str(ADDONS / addon)]
+    for option in options:
+        command += ["--set", option]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+@contextmanager
+def proxy(
+    flows: Path,
+    mode: str = "regular",
+    addons: tuple[str, ...] = ("recorder.py", "offline_answers.py"),
+    options: tuple[str, ...] = (),
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A proxy that records and, with both addons, answers; ready for connections; and its port."""
+    port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
+    process = mitmdump(
+        flows.parent.parent / "conf",
+        f"{mode}@127.0.0.1:{port}",
+        f"recorder_file={flows}",
+        *options,
+        addons=addons,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "listening at" in line:
+                break
+        else:
+            pytest.fail(f"mitmdump ended: {process.wait()}")
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,190 @@
+"""Where secrets come from: several logs, logs that grow, blocks in the capture from their place on; and exports."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from audit.cli import cli
+from audit.records import AnyRecord, Flow, Gap, Http, WebSocketMessage
+from audit.sources import BadCapture
+from tests.sources.pcap import craft
+
+from . import talks
+from .wire import Wire
+
+
+def pcapng(wire: Wire, blocks: dict[int, bytes], folder: Path) -> Path:
+    """The packets as a pcapng, with secrets before the packets of these numbers."""
+    parts = [craft.section(), craft.interface(link=101)]
+    for number, packet in enumerate(wire.packets):
+        if number in blocks:
+            log = blocks[number]
+            parts.append(
+                craft.block(10, (0x544C534B).to_bytes(4, "little") + len(log).to_bytes(4, "little") + log)
+            )
+        parts.append(craft.enhanced(packet, 1_700_000_000_000_000 + number))
+    path = folder / "made.pcapng"
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_blocks_count_from_their_place_on(tmp_path: Path) -> None:
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    first = talks.https(wire, ends, 1, 3, 40_001)
+    border = len(wire.packets)
+    second = talks.https(wire, ends, 2, 3, 40_002)
+    log = (tmp_path / "keys.log").read_bytes()
+    before = talks.opened(pcapng(wire, {0: log}, tmp_path))
+    assert talks.exchanged(before) == first + second
+    assert {r.secured_by for r in before if isinstance(r, Http)} == {"dsb"}
+    between = talks.opened(pcapng(wire, {border: log}, tmp_path))
+    assert talks.exchanged(between) == second
+    flows = [r for r in between if isinstance(r, Flow)]
+    assert [(f.observability, f.reason, f.secured_by) for f in flows] == [
+        ("metadata_only", "no_key", None), ("observed", None, "dsb"),
+    ]  # fmt: skip
+
+
+def test_secrets_written_while_the_handshake_goes_on(tmp_path: Path) -> None:
+    """An app that records writes them as it learns them, a few packets late."""
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    said = talks.https(wire, ends, 3, 3, 40_001)
+    hello = next(
+        n for n, packet in enumerate(wire.packets) if packet[40:41] == b"\x16" and packet[45:46] == b"\x02"
+    )
+    log = (tmp_path / "keys.log").read_bytes()
+    assert talks.exchanged(talks.opened(pcapng(wire, {hello + 1: log}, tmp_path))) == said
+
+
+def test_a_log_that_grows_while_it_is_read(tmp_path: Path) -> None:
+    from audit.sources.pcap.decryption.ring import KeyRing
+
+    path = tmp_path / "keys.log"
+    path.write_bytes(b"CLIENT_RANDOM " + b"11" * 32 + b" " + b"22" * 24)
+    ring = KeyRing((path,))
+    assert ring.keys.count == 0
+    with path.open("ab") as file:
+        file.write(b"22" * 24 + b"\n")
+    ring.refresh()
+    assert ring.keys.count == 1
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
+    wire = Wire()
+    talks.https(wire, talks.contexts(tmp_path), 4, 1)
+    capture = wire.write(tmp_path)
+    with pytest.raises(BadCapture, match="key log cannot be read"):
+        talks.opened(capture, tmp_path / "nowhere.log")
+    told = CliRunner().invoke(cli, ["inspect", str(capture), "--keys", str(tmp_path / "nowhere.log")])
+    assert told.exit_code == 2
+
+
+def hostile(records: list[AnyRecord]) -> None:
+    assert not [r for r in records if isinstance(r, Http)]
+    assert {r.reason for r in records if isinstance(r, Gap)} <= {"no_key", "lost", "unsupported"}
+
+
+def test_hostile_logs_open_nothing_and_break_nothing(tmp_path: Path) -> None:
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    for number in range(4):
+        talks.https(wire, ends, number, 4, 40_000 + number)
+    capture = wire.write(tmp_path)
+    lines = [x for x in (tmp_path / "keys.log").read_text().splitlines() if x[:1] != "#"]
+    chance = random.Random(9)
+    bad = tmp_path / "bad.log"
+    bad.write_bytes(chance.randbytes(1 << 20))
+    hostile(talks.opened(capture, bad))
+    # every secret of every connection is another one's, many times
+    secrets = [line.split()[2] for line in lines]
+    bad.write_text(
+        "".join(
+            f"{label} {known} {chance.choice(secrets)[::-1]}\n"
+            for line in lines
+            for label, known, _ in [line.split()]
+            for _ in range(50)
+        )
+    )
+    hostile(talks.opened(capture, bad))
+    # the handshake's secrets are right and the rest is wrong
+    bad.write_text("\n".join(line if "HANDSHAKE" in line else line[:-4] + "0000" for line in lines) + "\n")
+    hostile(talks.opened(capture, bad))
+    bad.write_text("CLIENT_RANDOM " + "a" * (1 << 21))
+    hostile(talks.opened(capture, bad))
+
+
+def test_har_full_and_pcapng(tmp_path: Path) -> None:
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    pair = talks.Pair(ends, wire.tcp(40_001))
+    said = talks.http1(talks.say_over(pair), 5, 4)
+    pair.say(
+        b"GET /live HTTP/1.1\r\nHost: made.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n", up=True
+    )  # fmt: skip
+    pair.say(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", up=False)
+    pair.say(b"\x81\x85\0\0\0\0hello", up=True)
+    pair.say(b"\x02\x02\xff\xfe\x80\x02\xfd\xfc", up=False)
+    capture, log = wire.write(tmp_path), tmp_path / "keys.log"
+    out = tmp_path / "full.har"
+    run = CliRunner().invoke(
+        cli, ["export", str(capture), "--keys", str(log), "--format", "har-full", "-o", str(out)]
+    )
+    assert run.exit_code == 0
+    assert "not masked" in run.output
+    assert out.stat().st_mode & 0o777 == 0o600
+    entries = json.loads(out.read_text())["log"]["entries"]
+    assert [talks.digest(base64.b64decode(e["response"]["content"]["text"])) for e in entries[:4]] == [
+        one.answered for one in said
+    ]
+    assert [
+        talks.digest(base64.b64decode(e["request"].get("postData", {}).get("text", ""))) for e in entries[:4]
+    ] == [one.sent for one in said]
+    assert entries[4]["_webSocketMessages"][0]["data"] == "hello"
+    assert base64.b64decode(entries[4]["_webSocketMessages"][1]["data"]) == b"\xff\xfe\xfd\xfc"
+    back = talks.opened(out)
+    assert [r.path for r in back if isinstance(r, Http)] == [one.path for one in said] + ["/live"]
+    assert [m.data for m in back if isinstance(m, WebSocketMessage)] == [b"hello", b"\xff\xfe\xfd\xfc"]
+    carrying = tmp_path / "opened.pcapng"
+    run = CliRunner().invoke(
+        cli, ["export", str(capture), "--keys", str(log), "--format", "pcapng", "-o", str(carrying)]
+    )
+    assert run.exit_code == 0
+    assert talks.exchanged(talks.opened(carrying))[:4] == said
+    again = tmp_path / "again.pcapng"
+    run = CliRunner().invoke(
+        cli, ["export", str(carrying), "--format", "pcapng", "--keys", str(log), "-o", str(again)]
+    )
+    assert run.exit_code == 0
+    assert talks.exchanged(talks.opened(again))[:4] == said
+
+
+@pytest.mark.slow
+def test_a_hostile_log_does_not_slow_the_run(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    for number in range(60):
+        talks.https(wire, ends, number, 12, 40_000 + number)
+    capture = wire.write(tmp_path)
+    lines = [x for x in (tmp_path / "keys.log").read_text().splitlines() if x[:1] != "#"]
+    bad = tmp_path / "bad.log"
+    bad.write_text(
+        "".join(
+            f"{' '.join(line.split()[:2])} {n:02x}{line.split()[2][2:]}\n" for line in lines for n in range(9)
+        )
+    )
+    taken = {}
+    for name, log in (("right", tmp_path / "keys.log"), ("wrong", bad)):
+        started = time.process_time()
+        talks.opened(capture, log)
+        taken[name] = time.process_time() - started
+    record_property("wrong against right", taken["wrong"] / taken["right"])

@@ -1,0 +1,214 @@
+"""What is told beside planted values and without them: use of the device, private flags, hash prefixes,
+identifiers that stay, and the mode of what was sent late."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from audit import pipeline
+from audit.records import Audit, Canary, Experiment, Finding, Phase
+from tests.test_pipeline import har_entry, write_har
+from tests.test_planted import PAGES, SINK, at, batch, event, post
+
+EXPERIMENT = Experiment(
+    phases=(
+        Phase(id="n1", mode="normal", start=at(0), end=at(9)),
+        Phase(id="p1", mode="private", start=at(10), end=at(19)),
+        Phase(id="n2", mode="normal", setting="opted-out", start=at(20), end=at(29)),
+    ),
+    canaries=(
+        Canary(id="n-url", kind="url", value=PAGES["normal"], phase="n1"),
+        Canary(id="p-url", kind="url", value=PAGES["private"], phase="p1"),
+        Canary(id="title", kind="title", value="Harbour walls at dusk zx4q8", phase="p1"),
+        Canary(id="word", kind="text", value="marble otter zx4q8"),
+    ),
+)
+INSTANCE = "e1f0c2d4-0b7a-4b11-9c39-5d1d1f2a7c01"
+
+
+def audit_of(folder: Path, *entries: dict[str, object], experiment: Experiment = EXPERIMENT) -> Audit:
+    path = write_har(folder / "sent.har", list(entries))
+    return pipeline.analyze([pipeline.Capture(path, path.name)], experiment)
+
+
+def of(audit: Audit, code: str) -> list[Finding]:
+    return [finding for finding in audit.findings if finding.leak_type == code]
+
+
+def onetrack(screen: str, when: float, arrives: float) -> dict[str, object]:
+    events = [{
+        "H": {"event": "app_open", "app_id": "31000000538", "instance_id": INSTANCE, "e_ts": int(at(when).timestamp() * 1000)},
+        "B": {"page": screen},
+    }]  # fmt: skip
+    return post("https://tracking.miui.com/track/v4/o", at(arrives), json.dumps(events), "application/json")
+
+
+def test_use_of_the_device_is_told_with_its_identifier_and_the_events_own_mode(tmp_path: Path) -> None:
+    audit = audit_of(tmp_path, onetrack("settings_main", 1, 12), onetrack("folder_photos", 13, 14))
+    used = {finding.inferred: finding for finding in of(audit, "U1")}
+    assert (used["settings_main"].mode, used["folder_photos"].mode) == ("normal", "private")
+    for finding in used.values():
+        assert {place.mode_by for place in finding.occurrences} == {"event_time"}
+        assert INSTANCE in {identifier.value for identifier in finding.identifiers}
+        assert finding.expected is None
+        assert "field known from: SDK" in finding.occurrences[0].origin_evidence
+    assert (used["settings_main"].severity, used["folder_photos"].severity) == ("medium", "high")
+
+
+def test_a_flag_that_differs_by_mode_is_told_and_weighs_more_beside_an_address(tmp_path: Path) -> None:
+    def sends(flag: str, when: float, arrives: float, **properties: object) -> dict[str, object]:
+        return post(SINK, at(arrives), batch([event("download_files", at(when), type=flag, **properties)]))
+
+    # what happened in normal mode arrives when the private phase is on
+    alone = audit_of(tmp_path, sends("general", 1, 12), sends("privacy", 13, 14))
+    beside = audit_of(tmp_path, sends("general", 1, 12), sends("privacy", 13, 14, url=PAGES["private"]))
+    (plain,), (worse,) = of(alone, "P1"), of(beside, "P1")
+    assert plain.inferred == "$[*].properties.type = privacy"
+    assert plain.mode == worse.mode == "private"
+    # both have the device's identifier beside them: no level is above that
+    assert worse.severity == plain.severity == "high"
+    assert of(audit_of(tmp_path, sends("general", 1, 2), sends("general", 13, 14)), "P1") == []
+
+
+def prefix_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:4]
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_a_hash_prefix_of_the_page_is_information_and_names_the_canary(tmp_path: Path, version: str) -> None:
+    page = PAGES["private"].partition("://")[2]
+
+    def check(prefix: bytes) -> dict[str, object]:
+        if version == "v4":
+            entry = b"\x0a" + bytes([len(prefix)]) + prefix
+            request = b"\x12" + bytes([len(entry) + 2]) + b"\x1a" + bytes([len(entry)]) + entry
+            text = base64.urlsafe_b64encode(request).decode()
+            url = f"https://safebrowsing.googleapis.com/v4/fullHashes:find?$req={text}"
+        else:
+            text = base64.urlsafe_b64encode(prefix).decode()
+            url = f"https://safebrowsing.googleapis.com/v5/hashes:search?hashPrefixes={text}"
+        return har_entry("GET", url, at(31).isoformat())
+
+    (finding,) = of(audit_of(tmp_path, check(prefix_of(page))), "H1")
+    assert (finding.canary, finding.inferred) == ("p-url", None)
+    assert (finding.severity, finding.expected) == ("info", "visited_site")
+    # it arrived after all phases: the canary tells the mode
+    assert finding.mode == "private"
+    assert {place.mode_by for place in finding.occurrences} == {"canary"}
+    assert audit_of(tmp_path, check(prefix_of(page + "x"))).findings == ()
+
+
+def test_the_page_before_is_told_as_such_only_in_a_field_for_it(tmp_path: Path) -> None:
+    page = PAGES["private"].replace("?", "%3F").replace("&", "%26").replace("=", "%3D")
+
+    def tongji(field: str) -> dict[str, object]:
+        url = f"https://hm.baidu.com/hm.gif?si=0&{field}={page}"
+        return har_entry("GET", url, at(12).isoformat(), user_agent="okhttp/3.12")
+
+    (before,) = audit_of(tmp_path, tongji("su")).findings
+    (opened,) = audit_of(tmp_path, tongji("u")).findings
+    assert (before.leak_type, opened.leak_type) == ("B4", "B1")
+    assert before.granularity == opened.granularity == "full"
+
+
+def test_text_of_a_page_sent_for_translation_is_page_content(tmp_path: Path) -> None:
+    body = json.dumps([[["Harbour walls at dusk zx4q8"], "auto", "de"], "te"])
+    url = "https://translate-pa.googleapis.com/v1/translateHtml"
+    (finding,) = audit_of(tmp_path, post(url, at(12), body, "application/json+protobuf")).findings
+    assert (finding.leak_type, finding.canary) == ("B2", "title")
+    elsewhere = audit_of(tmp_path, post("https://log.example/v1", at(12), body, "application/json"))
+    assert [found.leak_type for found in elsewhere.findings] == ["B3"]
+
+
+def report(when: float, page: str, **more: object) -> dict[str, object]:
+    body = json.dumps({"page": page, **more})
+    return post("https://metrics.example/v1", at(when), body, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("value", "persists"),
+    [
+        ("k7qX2m9vT4bZ81", True),
+        ("9774d56d682e549c", True),
+        ("aaaaaaaa1", False),  # too little entropy
+        ("harbour-walls", False),  # words
+        ("1700000000123", False),  # a time
+        ("12.4.1107", False),  # a version
+        ("https://a.example/x1y2z3w4", False),  # an address
+    ],
+)
+def test_a_value_that_recurs_over_phases_and_modes_identifies(
+    tmp_path: Path, value: str, persists: bool
+) -> None:
+    leaks = audit_of(tmp_path, report(1, PAGES["normal"], tag=value), report(12, PAGES["private"], tag=value))
+    for finding in of(leaks, "B1"):
+        assert (value in {i.value for i in finding.identifiers}) == persists
+
+
+def test_a_value_of_one_phase_alone_or_of_another_recipient_identifies_nobody(tmp_path: Path) -> None:
+    tag = "k7qX2m9vT4bZ81"
+    elsewhere = post("https://other.example/v1", at(3), json.dumps({"tag": tag}), "application/json")
+    (once,) = of(audit_of(tmp_path, elsewhere, report(12, PAGES["private"], tag=tag)), "B1")
+    assert once.identifiers == ()
+
+
+def test_a_new_value_with_each_request_identifies_nobody(tmp_path: Path) -> None:
+    pages = [PAGES["normal"] if n < 9 else PAGES["private"] for n in range(18)]
+    audit = audit_of(tmp_path, *(report(n, page, tag=f"k7qX2m9vT4b{n:02d}q") for n, page in enumerate(pages)))
+    assert of(audit, "B1")
+    assert all(finding.identifiers == () for finding in of(audit, "B1"))
+
+
+def test_the_mode_comes_from_the_canary_then_the_event_then_the_arrival(tmp_path: Path) -> None:
+    def sends(when: float | None, arrives: float, **properties: object) -> dict[str, object]:
+        happened = event("search", at(when if when is not None else 0), **properties)
+        if when is None:
+            del happened["time"]
+        return post(SINK, at(arrives), batch([happened]))
+
+    def told(entry: dict[str, object]) -> tuple[str, str | None, str]:
+        (finding,) = [f for f in audit_of(tmp_path, entry).findings if f.canary]
+        return finding.mode, finding.setting, finding.occurrences[0].mode_by
+
+    # the canary's own phase wins over both clocks
+    assert told(sends(12, 21, url=PAGES["normal"])) == ("normal", "default", "canary")
+    # a value of no phase: the event's time wins over the arrival
+    assert told(sends(12, 21, search_word="marble otter zx4q8")) == ("private", "default", "event_time")
+    assert told(sends(None, 21, search_word="marble otter zx4q8")) == ("normal", "opted-out", "arrival")
+    assert told(sends(None, 50, search_word="marble otter zx4q8")) == ("unknown", None, "unknown")
+    # an event's time far from its arrival is no time of an event
+    assert told(sends(-99 * 1440, 12, search_word="marble otter zx4q8")) == ("private", "default", "arrival")
+
+
+def test_what_is_not_listed_is_told_as_a_bound(tmp_path: Path) -> None:
+    audit = audit_of(tmp_path, *(onetrack(f"screen_{n}", 1, 2) for n in range(60)))
+    assert len([f for f in of(audit, "U1") if f.inferred and f.inferred.startswith("screen_")]) < 60
+    (limit,) = [limit for limit in audit.limits if "U1" in limit.detail]
+    assert limit.detail == "U1 in normal mode: 11 more values to tracking.miui.com are not listed"
+
+
+def test_the_result_is_the_same_on_more_than_one_core(tmp_path: Path) -> None:
+    captures = []
+    for number, mode in enumerate(("normal", "private")):
+        entry = post(
+            SINK, at(1 + 10 * number), batch([event("x", at(1 + 10 * number), url=PAGES[mode], type=mode)])
+        )
+        closed = post(
+            "https://sdk.example/v1",
+            at(2 + 10 * number),
+            base64.b64encode(random.Random(number).randbytes(300)).decode(),
+        )
+        path = write_har(tmp_path / f"{mode}.har", [entry, closed, onetrack("folder_photos", 1, 12)])
+        captures.append(pipeline.Capture(path, path.name))
+    decoders = ("rc4:key=text:secret-key", "aes-ecb:key=md5(field app)")
+    one, two = (pipeline.analyze(captures, EXPERIMENT, jobs=jobs, decoders=decoders) for jobs in (1, 2))
+    assert one.findings == two.findings
+    assert one.coverage == two.coverage
+    assert one.findings
+    assert one.coverage.opaque

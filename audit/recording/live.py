@@ -1,6 +1,6 @@
 """Looks on while the proxy records: finds planted values in what has just been written, in a process of its own.
 
-    python -m audit.recording.live EXPERIMENT FLOWS
+    python -m audit.recording.live EXPERIMENT FLOWS PARENT
 
 Reads the flow file as it grows and keeps `.live.json` in the experiment's folder up to date: recipients and
 findings by phase, and which flow holds what. It never talks to the proxy, so it can neither delay nor change
@@ -213,12 +213,11 @@ def _short(finding: Finding, value: str) -> LiveFinding:
     )
 
 
-def main(folder: Path, flows: Path) -> None:
-    """Looks on until the process that started it is gone or asks it to end."""
+def main(folder: Path, flows: Path, parent: int) -> None:
+    """Looks on until the process `parent`, which started it, is gone or asks it to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.nice(10)  # the proxy comes first
-    parent = os.getppid()
     growing = Growing(flows, flows.name)
     looker = Looker(folder)
     looker.report(0)
@@ -234,4 +233,4 @@ def main(folder: Path, flows: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -47,6 +47,8 @@ ECHO = IP(src=craft.PHONE, dst=craft.SERVER) / ICMP()
         (craft.tcp(b"", 1, flags="S"), "observed", "no payload was sent"),
         (craft.tcp(b"\x80\x81\x82" * 9, 1, dport=9_999), "not_observed", "unknown protocol"),
         (craft.udp(b"said in clear", 40_000, 9_999), "observed", None),
+        (craft.tcp(b"\x17\x03\x03\0\x20" + bytes(range(128, 160)), 9, dport=443), "metadata_only", "no_key"),
+        (craft.tcp(b"SSH-2.0-dropbear\r\n" + bytes(range(128, 160)), 9, dport=22), "metadata_only", "ssh"),
     ],
 )
 def test_every_flow_says_how_it_was_seen_and_why(

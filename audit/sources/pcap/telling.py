@@ -7,6 +7,7 @@ handed over as sent; nothing is decoded here.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
@@ -177,7 +178,7 @@ class Teller:
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
                     name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
-                    self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
+                    self._ledger.resolved.append(Resolved(self.number, answer.data, intern(name.lower())))
                     if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
                         self.calls_itself(side, answer.name, carrier)
 

@@ -25,6 +25,7 @@ from audit.records import (
     Tls,
     WebSocketMessage,
 )
+from audit.sources import doh
 from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.ledger import Ledger, Resolved
 
@@ -160,8 +161,12 @@ class Teller:
         side: int,
         message: dns.Message,
         carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"],
+        host: str | None = None,
     ) -> None:
-        """The questions of a message, and the addresses its answers give to names."""
+        """The questions of a message, and the addresses its answers give to names. `host` is the name of
+        who is asked; over TLS and QUIC it is the one that the client greeted."""
+        if host is None and carrier in ("dot", "doq"):
+            host = next(iter(self.names.get("sni", ())), None)
         types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
         answers = tuple(answer.data for answer in message.answers) if message.response else ()
         direction = self.direction(side)
@@ -170,7 +175,7 @@ class Teller:
                 Dns(
                     **self._common, id=self._id(), time=self.time, direction=direction, name=question.name,
                     type=types.get(question.type) or f"TYPE{question.type}", response=message.response,
-                    answers=answers, carrier=carrier,
+                    answers=answers, carrier=carrier, host=host,
                 )
             )  # fmt: skip
         if message.response:
@@ -242,6 +247,11 @@ class Teller:
             self.gap("limit", sent.size - len(sent.body), "a request's body is longer than is kept")
         self.name("http", host)
         self.observed("observed")
+        for message in doh.messages(
+            sent.method, sent.target, sent.headers, sent.body,
+            answered.headers if answered else (), answered.body if answered else None,
+        ):  # fmt: skip
+            self.dns(1 - side if message.response else side, message, "doh", host)
 
     def message(self, side: int, data: bytes, transport: Literal["tcp", "udp"]) -> None:
         """A readable payload of no protocol known here."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import struct
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +72,19 @@ def test_packets_without_ip_are_accounted_for(tmp_path: Path) -> None:
     (gap,) = [r for r in found if isinstance(r, Gap)]
     assert gap.reason == "unsupported"
     assert gap.detail.startswith("2 packets carry no IP")
+
+
+def test_the_summary_of_an_audit_is_not_about_arp(tmp_path: Path) -> None:
+    (tmp_path / "lan.pcap").write_bytes(craft.pcap([bytes(Ether() / ARP()), SOLICITATION]))
+    command = [sys.executable, "-m", "audit", "analyze", "lan.pcap", "--device", "fe80::1", "-o", "out"]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, check=True
+    )
+    assert b"not read in full" not in done.stderr
+    told = json.loads((tmp_path / "out/findings.json").read_bytes())
+    assert told["experiment"]["device"]["addresses"] == ["fe80::1"]
+    assert told["coverage"]["gaps"][0]["detail"].startswith("1 packets carry no IP")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def inspect(
       privacy-audit inspect flows.mitm --id f16
     """
     wanted = Wanted(_kinds(kinds), device, jobs, keys)
-    gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
+    gc.set_threshold(30_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
     if follow:
         with following(capture) as more:

@@ -423,10 +423,12 @@ def _pairs(packets: Packets, shares: int) -> I64:
 
 
 def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:
-    """The history of each address, oldest first."""
+    """The history of each address, oldest first: when it got another name. `resolved` is in order."""
     history: dict[str, list[Resolved]] = {}
-    for answer in sorted(resolved):
-        history.setdefault(answer.address, []).append(answer)
+    for answer in resolved:
+        known = history.setdefault(answer.address, [])
+        if not known or known[-1].name != answer.name:
+            known.append(answer)
     return history
 
 

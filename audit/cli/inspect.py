@@ -20,6 +20,7 @@ from audit.sources import Wanted, read, read_as
 from audit.sources.shape import Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
+_OFTEN_EMPTY = ("tls_records_up", "tls_records_down", "parts")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -86,7 +87,7 @@ class _Lines:
         values["time"] = rfc3339(record.time)
         if isinstance(record, Flow):
             values["first"], values["last"] = rfc3339(record.first), rfc3339(record.last)
-            for name in ("tls_records_up", "tls_records_down"):
+            for name in _OFTEN_EMPTY:
                 if not values[name]:
                     del values[name]
         else:

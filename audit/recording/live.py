@@ -226,10 +226,21 @@ def main(folder: Path, flows: Path, parent: int) -> None:
         if looker.look(growing):
             behind = (flows.stat().st_size if flows.exists() else 0) - growing.offset
             looker.report(max(0, behind))
+            _step_back(behind > BUSY)
             if behind > BUSY:  # the proxy is working hard and has only so many cores beside it
                 time.sleep(REST * (time.monotonic() - began))
         else:
+            _step_back(False)
             time.sleep(PAUSE)
+
+
+def _step_back(busy: bool) -> None:
+    """Works only where nothing else wants to (Linux), or again like others."""
+    if sys.platform == "linux":
+        policy = os.SCHED_IDLE if busy else os.SCHED_OTHER
+        if os.sched_getscheduler(0) != policy:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 if __name__ == "__main__":

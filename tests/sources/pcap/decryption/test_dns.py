@@ -10,7 +10,9 @@ import h2.connection
 import pytest
 from mitmproxy.test import tflow
 
-from audit.records import AnyRecord, Dns
+from audit import pipeline
+from audit.records import AnyRecord, Dns, Experiment
+from audit.reporting import html
 from tests.sources.test_mitm import request
 
 from . import talks
@@ -77,3 +79,19 @@ def test_the_same_through_a_proxy(tmp_path: Path) -> None:
     with path.open("wb") as file:
         FlowWriter(file).add(flow)
     assert told(talks.opened(path)) == expected("doh")
+
+
+def test_the_report_has_a_section_of_its_own(tmp_path: Path) -> None:
+    wire = Wire()
+    pair = talks.Pair(talks.contexts(tmp_path, alpn="dot"), wire.tcp(40_001, 853))
+    for message, up in ((QUESTION, True), (ANSWER, False)) * 2:
+        pair.say(len(message).to_bytes(2, "big") + message, up=up)
+    capture = pipeline.Capture(wire.write(tmp_path), "made.pcap", (tmp_path / "keys.log",))
+    audit = pipeline.analyze([capture], Experiment())
+    (row,) = audit.encrypted_dns
+    assert (row.host, row.carrier, row.mode) == ("made.example", "dot", "unknown")
+    assert (row.questions, row.distinct, row.names) == (2, 1, ("house.example",))
+    assert "Names asked over encrypted connections" in html.render(audit)
+    without = pipeline.analyze([pipeline.Capture(capture.path, "made.pcap")], Experiment())
+    assert without.encrypted_dns == ()
+    assert "Names asked over encrypted connections" not in html.render(without)

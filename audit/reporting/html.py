@@ -58,6 +58,7 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
         sealed=[row for row in audit.coverage.flows if row.tls_records_up],
         period=_period(audit),
         headline=modes.headline(audit, shown),
+        briefly=modes.briefly(audit, shown),
         columns=shown,
         rows=modes.matrix(audit, shown),
         ids={finding.id: masker.finding_id(finding) for finding in audit.findings},
@@ -96,7 +97,7 @@ def render_comparison(both: Comparison) -> str:
         both=both,
         css=css,
         style_hash=_hash(css),
-        answer=", ".join(said) or "No difference in what could be seen",
+        answer="Findings: " + ", ".join(said) if said else "No difference in what could be seen",
         rows_shown=ledger.ROWS,
     )
 

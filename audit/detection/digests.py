@@ -38,6 +38,7 @@ _MAX_DIGEST = 64
 _MAX_NAMING = 4096
 _DIGITS = 15  # a number of 8 bytes seldom has fewer
 _NAMES = ("hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint")
+_NAMES_AS_BYTES = tuple(map(str.encode, _NAMES))
 _NAMED = re.compile(r"(?i)" + "|".join(_NAMES) + r"|sha[_-]?[0-9]|\bfp\b|_h\b|hid\b")
 # how a field named for a hash begins, in JSON and in forms
 NAMED_FIELDS = tuple(f"{name}{sign}".encode() for name in _NAMES for sign in ('":', "="))
@@ -227,6 +228,9 @@ class Digests:
 
     def _named_inside(self, data: bytes) -> list[Match]:
         """8 bytes behind the name of a hash, in text that was not taken apart into its fields."""
+        low = data.lower()
+        if not any(name in low for name in _NAMES_AS_BYTES):
+            return []
         return [
             structs.replace(hit, offset=match.start(1))
             for match in _NAMED_INSIDE.finditer(data)

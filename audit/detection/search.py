@@ -96,7 +96,7 @@ class Searcher:
                 continue
             if trees:
                 tree = trees[number]
-            elif not channel.hints and not self._worth(channel.data):
+            elif (not channel.hints or _plain(channel.data)) and not self._worth(channel.data):
                 typed += self._typed(channel, [Field(path="", layers=(), data=channel.data)])
                 continue
             else:
@@ -146,6 +146,11 @@ class Searcher:
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
+
+
+def _plain(data: bytes) -> bool:
+    """Whether unfolding, too, would ask first if it is worth it."""
+    return len(data) >= 64 and data.isascii()
 
 
 def _layers(field: Field, match: Match) -> tuple[str, ...]:

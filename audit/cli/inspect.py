@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
 
 from audit.assessment.clock import rfc3339, rfc3339_of
 from audit.cli.following import following
@@ -98,9 +99,14 @@ class _Lines:
     def flows(self, columns: Columns) -> list[bytes]:
         first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
-        names = [name for name in Flow.__struct_fields__ if name in columns]
-        line = msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
-        rows = map(line, *(columns[name] for name in names))
+        shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
+        line = msgspec.defstruct(
+            "line", [field.name for field in shown], tag="flow", tag_field="kind", gc=False
+        )
+        rows = map(
+            line,
+            *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
+        )
         return [_encode(row) + b"\n" for row in rows]
 
 

@@ -61,6 +61,7 @@ class LiveFindings:
             "audit.recording.live",
             str(self.folder),
             str(Path(flows).expanduser()),
+            str(os.getpid()),
         ]
         path = os.pathsep.join(
             filter(None, (str(Path(audit.__file__).parents[1]), os.environ.get("PYTHONPATH")))

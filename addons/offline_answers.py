@@ -28,7 +28,8 @@ from mitmproxy import ctx, dns, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net.dns import classes, types
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from mitmproxy.tls import ClientHelloData
+
+from audit.recording import dead_end
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 TTL = 60  # seconds
@@ -137,6 +138,7 @@ class OfflineAnswers:
     def __init__(self) -> None:
         self.domains: tuple[str, ...] = ()
         self.stub: asyncio.Server | None = None
+        self.way_out = ("", 0)
 
     def load(self, loader: Loader) -> None:
         """Declares the option."""
@@ -159,7 +161,7 @@ class OfflineAnswers:
         """Certificates are made from the name asked for, not from the real host's; no resolver but ours. Where
         only some domains are answered, a door that leads nowhere: mitmproxy may connect before it asks us."""
         if self.domains:
-            self.stub = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+            self.stub, self.way_out = await dead_end.opened()
             return
         ctx.options.update(connection_strategy="lazy", upstream_cert=False)  # type: ignore[no-untyped-call]
         resolver = ctx.master.addons.get("dnsresolver")  # type: ignore[no-untyped-call]
@@ -184,17 +186,12 @@ class OfflineAnswers:
         headers = {"content-type": row.content_type} if row.content_type else {}
         flow.response = http.Response.make(row.status, row.body(flow.request), headers)
 
-    def tls_clienthello(self, data: ClientHelloData) -> None:
-        """There is no server behind our hosts whose certificate could be asked for."""
-        if self.domains and self.ours(data.client_hello.sni or ""):
-            data.establish_server_tls_first = False
-
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """Nothing goes upstream."""
         if self.domains:
             host = str(data.server.address[0]) if data.server.address else ""
             if self.stub and (self.ours(host) or in_test_range(host)):
-                data.server.address = self.stub.sockets[0].getsockname()[:2]
+                data.server.address = self.way_out
             return
         data.server.error = "offline: no connection leaves this machine"
 

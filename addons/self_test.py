@@ -20,9 +20,9 @@ from mitmproxy import connection, ctx, dns, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net.dns import classes, types
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from mitmproxy.tls import ClientHelloData
 
 from audit.protocols.notes import Contact
+from audit.recording import dead_end
 from audit.recording.notebook import Notebook
 
 HOST, ADDRESS = "privacy-audit.test", "198.18.0.1"
@@ -60,6 +60,7 @@ class SelfTest:
         self.book: Notebook | None = None
         self.met: set[tuple[str, str]] = set()
         self.stub: asyncio.Server | None = None
+        self.way_out = ("", 0)
 
     def load(self, loader: Loader) -> None:
         """Declares the option."""
@@ -72,7 +73,7 @@ class SelfTest:
 
     async def running(self) -> None:
         """Opens a door that leads nowhere: mitmproxy may connect upstream before it asks us."""
-        self.stub = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        self.stub, self.way_out = await dead_end.opened()
 
     def done(self) -> None:
         """Closes it."""
@@ -95,12 +96,7 @@ class SelfTest:
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """The way to our host ends here."""
         if data.server.address and data.server.address[0] in (HOST, ADDRESS) and self.stub:
-            data.server.address = self.stub.sockets[0].getsockname()[:2]
-
-    def tls_clienthello(self, data: ClientHelloData) -> None:
-        """There is no server behind our host whose certificate could be asked for."""
-        if data.client_hello.sni == HOST or (data.context.server.address or ("",))[0] == ADDRESS:
-            data.establish_server_tls_first = False
+            data.server.address = self.way_out
 
     def dns_request(self, flow: dns.DNSFlow) -> None:
         """The address of our host."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from audit import __version__, adapters
 from audit.assessment.devices import devices
+from audit.assessment.encrypted_dns import encrypted_dns
 from audit.assessment.exhibits import exhibited
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent, merged
@@ -137,6 +138,7 @@ def analyze(
         limits=(*inference.limits(), *untold, *companions.limits(), *_limits(scans)),
         data_sources=_data_sources(),
         devices=devices(scans, experiment),
+        encrypted_dns=encrypted_dns(groups, experiment),
     )
 
 

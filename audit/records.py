@@ -545,6 +545,19 @@ class Tool(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class EncryptedDns(Struct, frozen=True, kw_only=True):
+    """Names asked of one resolver in one mode over an encrypted connection that could be read: how many
+    questions, how many different names, and the first of these in their order."""
+
+    host: str | None
+    ip: str | None
+    carrier: str
+    mode: Mode
+    questions: int
+    distinct: int
+    names: tuple[str, ...]
+
+
 class Audit(Struct, frozen=True, kw_only=True):
     """The whole result: the content of `findings.json`."""
 
@@ -560,3 +573,4 @@ class Audit(Struct, frozen=True, kw_only=True):
     limits: tuple[LimitHit, ...]
     data_sources: tuple[DataSource, ...]
     devices: tuple[DeviceSeen, ...] = ()
+    encrypted_dns: tuple[EncryptedDns, ...] = ()

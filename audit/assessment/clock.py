@@ -27,9 +27,9 @@ def rfc3339_of(times: NDArray[np.datetime64]) -> list[str | None]:
     """Many times at once, given in nanoseconds; None where there is none."""
     import numpy as np
 
-    near = (times + np.timedelta64(500, "ns")).astype("M8[us]")
-    texts: list[str | None] = np.datetime_as_string(near, timezone="UTC").tolist()
-    for index in np.flatnonzero(np.isnat(near)).tolist():
+    near = np.rint(times.view("i8") / 1e9 * 1_000_000)  # as one by one: seconds are floats there
+    texts: list[str | None] = np.datetime_as_string(near.astype("M8[us]"), timezone="UTC").tolist()
+    for index in np.flatnonzero(np.isnat(times)).tolist():
         texts[index] = None
     return texts
 

@@ -34,6 +34,11 @@ _BLIND_SPOTS = {
     "har": "Recorded inside a browser: only what its pages requested is in the recording. The browser's own "
     "background traffic and everything else on the device is missing.",
 }
+_BLIND_SPOTS |= {
+    "app-privacy-report": "Listed by the device (App Privacy Report): which app contacted which name is known, not how "
+    "often, how much, or what was sent.",
+    "connection-list": "Listed on the device: which app opened which connection is known, not what was sent.",
+}
 _ALWAYS = (
     "Messages between programs on the device itself, SMS, and data encrypted before it was sent cannot be "
     "seen from outside the device. Not seen means unknown."
@@ -90,6 +95,7 @@ def recipients(
     for scan in (scan for group in groups for scan in group):
         for key, names in scan.apps.items():
             apps[key] |= names
+            merged.setdefault(key, Traffic())
     by_recipient: dict[Key, list[str]] = defaultdict(list)
     for finding in found:
         by_recipient[recipient_key(finding.recipient.host, finding.recipient.ip)].append(finding.id)

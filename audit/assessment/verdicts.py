@@ -97,6 +97,10 @@ def _verdict(
             f" {flows} to {'one recipient' if count == 1 else f'{count} recipients'} could not be read:"
             f" what was carried{size} is unknown."
         )
+    opaque = sum(entry.values for entry in coverage.opaque if entry.mode == mode)
+    if opaque:
+        what = "One value that was sent" if opaque == 1 else f"{opaque:,} values that were sent"
+        statement += f" {what} could not be opened: what is in there is unknown."
     if limited:
         what = "One transmission was" if limited == 1 else f"{limited} transmissions were"
         statement += f" {what} not looked at in full, because a bound was hit."

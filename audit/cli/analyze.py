@@ -16,6 +16,7 @@ from audit.cli.terminal import say, stderr
 from audit.records import Audit, Canary, CanaryKind, Severity
 from audit.reporting import findings as findings_file
 
+_ARP = "packets carry no IP"  # every capture of a local network has some; the report lists them
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
@@ -27,6 +28,8 @@ _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
               help=f"A value to look for; KIND is one of {', '.join(get_args(CanaryKind))}. Repeatable.")  # fmt: skip
 @keys_option
 @decoder_option
+@click.option("--device", multiple=True, metavar="ADDRESS",
+              help="An IP address of the device, in packet captures. Repeatable.")  # fmt: skip
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Captures analysed at once."
 )
@@ -37,7 +40,7 @@ _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 )
 def analyze(
     targets: tuple[str, ...], experiment_file: Path | None, given: tuple[str, ...], keys: tuple[Path, ...],
-    decoders: tuple[str, ...], jobs: int, output: Path | None, fail_on: Severity | None,
+    decoders: tuple[str, ...], device: tuple[str, ...], jobs: int, output: Path | None, fail_on: Severity | None,
 ) -> None:  # fmt: skip
     """Audits an experiment folder or captures; writes report.html and findings.json.
 
@@ -56,6 +59,10 @@ def analyze(
     with ExitStack() as stack:
         folder, experiment, captures = audited(targets, experiment_file, stack, keys)
         experiment = msgspec.structs.replace(experiment, canaries=(*experiment.canaries, *_given(given)))
+        if device:
+            addresses = (*experiment.device.addresses, *device)
+            named = msgspec.structs.replace(experiment.device, addresses=addresses)
+            experiment = msgspec.structs.replace(experiment, device=named)
         with stderr.status("reading") as status:
             audit = pipeline.analyze(
                 captures, experiment, jobs=jobs, decoders=decoders, progress=status.update
@@ -88,7 +95,7 @@ def _given(values: tuple[str, ...]) -> Iterator[Canary]:
 def _summary(audit: Audit) -> None:
     leaks = [f for f in audit.findings if f.expected is None]
     for gap in audit.coverage.gaps:
-        if gap.reason in ("unsupported", "truncated", "malformed", "limit"):
+        if gap.reason in ("unsupported", "truncated", "malformed", "limit") and _ARP not in gap.detail:
             say(f"{gap.capture}: not read in full: {gap.detail}")
     say(f"{len(audit.recipients)} recipients, {len(audit.findings)} findings, {len(leaks)} of them leaks")
     for verdict in audit.verdicts:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
 
 from audit.assessment.clock import rfc3339, rfc3339_of
 from audit.cli.following import following
@@ -20,6 +21,7 @@ from audit.sources import Wanted, read, read_as
 from audit.sources.shape import Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
+_OFTEN_EMPTY = ("tls_records_up", "tls_records_down", "parts")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,7 +50,7 @@ def inspect(
       privacy-audit inspect flows.mitm --id f16
     """
     wanted = Wanted(_kinds(kinds), device, jobs, keys)
-    gc.set_threshold(100_000)  # records come and go by the thousand, and hold no cycles
+    gc.set_threshold(30_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
     if follow:
         with following(capture) as more:
@@ -86,7 +88,7 @@ class _Lines:
         values["time"] = rfc3339(record.time)
         if isinstance(record, Flow):
             values["first"], values["last"] = rfc3339(record.first), rfc3339(record.last)
-            for name in ("tls_records_up", "tls_records_down"):
+            for name in _OFTEN_EMPTY:
                 if not values[name]:
                     del values[name]
         else:
@@ -97,9 +99,14 @@ class _Lines:
     def flows(self, columns: Columns) -> list[bytes]:
         first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
-        names = [name for name in Flow.__struct_fields__ if name in columns]
-        line = msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
-        rows = map(line, *(columns[name] for name in names))
+        shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
+        line = msgspec.defstruct(
+            "line", [field.name for field in shown], tag="flow", tag_field="kind", gc=False
+        )
+        rows = map(
+            line,
+            *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
+        )
         return [_encode(row) + b"\n" for row in rows]
 
 

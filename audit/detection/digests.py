@@ -38,6 +38,7 @@ _MAX_DIGEST = 64
 _MAX_NAMING = 4096
 _DIGITS = 15  # a number of 8 bytes seldom has fewer
 _NAMES = ("hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint")
+_NAMES_AS_BYTES = tuple(map(str.encode, _NAMES))
 _NAMED = re.compile(r"(?i)" + "|".join(_NAMES) + r"|sha[_-]?[0-9]|\bfp\b|_h\b|hid\b")
 # how a field named for a hash begins, in JSON and in forms
 NAMED_FIELDS = tuple(f"{name}{sign}".encode() for name in _NAMES for sign in ('":', "="))
@@ -46,6 +47,8 @@ _IS_LETTER = bytes(65 if c in _LETTERS else 32 for c in range(256))
 # 16 bytes are 22 letters of base64, 8 bytes are 11
 _MIN_RUN, _SHORT_RUN = 22, 11
 _LONG = b"A" * _MIN_RUN
+_GLUED = 4
+_HEX_RUN = re.compile(rb"[0-9a-f]{32,}+|[0-9A-F]{32,}+")
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{22,}+")
 _SHORT_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{11}=?")
 _NAMED_INSIDE = re.compile(
@@ -162,9 +165,12 @@ class Digests:
         found = []
         if size <= _MAX_NAMING and (b'"' in data or b"=" in data):
             found = self._named_inside(data)
+        if _LONG not in data.translate(_IS_LETTER):
+            return found
+        found += self._glued_hex(data)
         if data.islower() or data.isupper():
             return found  # base64 of so many bytes has letters of both cases
-        return found + self._base64(data) if _LONG in data.translate(_IS_LETTER) else found
+        return found + self._base64(data)
 
     def known(self, data: bytes) -> bool:
         """Whether the whole of `data` is a digest of more than 64 bits, as raw bytes."""
@@ -222,14 +228,37 @@ class Digests:
 
     def _named_inside(self, data: bytes) -> list[Match]:
         """8 bytes behind the name of a hash, in text that was not taken apart into its fields."""
+        low = data.lower()
+        if not any(name in low for name in _NAMES_AS_BYTES):
+            return []
         return [
             structs.replace(hit, offset=match.start(1))
             for match in _NAMED_INSIDE.finditer(data)
             for hit in self._short_text(match[1], len(match[1]))
         ]
 
+    def _glued_hex(self, data: bytes) -> list[Match]:
+        """The digests of 16 bytes and more in hex that other letters or digits stand next to. (Those that
+        stand for themselves, unfolding opens.)"""
+        found: list[Match] = []
+        for run in _HEX_RUN.finditer(data):
+            start, end = run.span()
+            alone = (not start or data[start - 1] not in _ALNUM) and (
+                end == len(data) or data[end] not in _ALNUM
+            )
+            if alone and (end - start) % 8 == 0:
+                continue
+            for at in range(start, min(start + _GLUED, end - 2 * _SURE) + 1):
+                head = binascii.unhexlify(data[at : at + 2 * _SHORT])
+                for code in self._heads.get(head, ()):
+                    even = binascii.unhexlify(data[at : at + (end - at) // 2 * 2])
+                    form, part = self._part(code, even, 0)
+                    if len(part) >= _SURE:
+                        found += self._matches(code, form, at, 2 * len(part), "hex")
+        return found
+
     def _base64(self, data: bytes) -> list[Match]:
-        """The digests of 16 bytes and more that stand in text as base64, between other characters."""
+        """The digests of 16 bytes and more that stand in text as base64."""
         found: list[Match] = []
         for run in _RUN.finditer(data):
             letters = run.group().translate(_TO_STANDARD)
@@ -246,7 +275,7 @@ class Digests:
             letters = -(-size * 4 // 3)
             text = data[start : start + letters]
             end = start + letters
-            if end > last or (end < last and data[end] in _ALNUM):
+            if end > last:
                 continue
             decoded = binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-letters % 4))
             form, part = self._part(code, decoded, 0)
@@ -272,14 +301,15 @@ class Digests:
 
 
 def _starts(letters: bytes) -> Iterator[int]:
-    """Where a digest may begin in a run of base64 letters: at its beginning and behind what also separates
-    words and parts of a path."""
+    """Where a digest may begin in a run of base64 letters: at its beginning, give or take a few letters that
+    are glued to it, and behind what also separates words and parts of a path."""
     last = len(letters) - _MIN_RUN
-    yield 0
+    yield from range(min(_GLUED, last) + 1)
     for sign in (b"/", b"+"):
         at = letters.find(sign)
         while 0 <= at < last:
-            yield at + 1
+            if at >= _GLUED:
+                yield at + 1
             at = letters.find(sign, at + 1)
 
 

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -42,6 +43,8 @@ _MIN_GUISE = 6
 _MIN_XORED = 6
 _CASELESS = bytes(byte & 0xDF for byte in range(256))
 _MIN_PART = 4
+_BLOCK = 64
+_MAX_FOLDED = 10_001  # one more than a channel tells, so that the bound shows
 _ROT13 = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
     b"NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
@@ -241,7 +244,10 @@ class Needles:
             return []
         low = fold(text).encode()
         found = self._plain(low, low) if low != data.lower() else []
-        return [_unfolded(match, text) for match in found]
+        if not found:
+            return []
+        unfolding = _Unfolding(text)
+        return [unfolding.match(match) for match in found[:_MAX_FOLDED]]
 
     def prefix(self, data: bytes) -> frozenset[Prefix]:
         """Of which canaries the whole of `data` is the beginning, as typed letter by letter."""
@@ -458,17 +464,39 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text.casefold()).translate(_ALIKE)
 
 
-def _unfolded(match: Match, text: str) -> Match:
-    """The match in the text as it was before folding."""
-    start = _before_folding(text, match.offset)
-    end = _before_folding(text, match.offset + match.length)
-    offset = len(text[:start].encode())
-    return structs.replace(match, offset=offset, length=len(text[start:end].encode()))
+class _Unfolding:
+    """Finds places of folded text in the text as it was. Blocks are folded once, so that many matches in long
+    text cost little."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0]
+        while self._starts[-1] + _BLOCK < len(text):
+            cut = self._starts[-1] + _BLOCK
+            while cut < len(text) and unicodedata.combining(text[cut]):
+                cut += 1
+            self._starts.append(cut)
+        blocks = [self._block(number) for number in range(len(self._starts))]
+        self._ends = list(accumulate(len(fold(block).encode()) for block in blocks))
+        self._bytes = list(accumulate((len(block.encode()) for block in blocks), initial=0))
 
-def _before_folding(text: str, offset: int) -> int:
-    """How many characters of the text fold into so many bytes."""
-    return bisect_left(range(len(text) + 1), offset, key=lambda n: len(fold(text[:n]).encode()))
+    def _block(self, number: int) -> str:
+        return self._text[
+            self._starts[number] : self._starts[number + 1] if number + 1 < len(self._starts) else None
+        ]
+
+    def match(self, found: Match) -> Match:
+        """The match where it stands in the text before folding."""
+        start, end = self._before(found.offset), self._before(found.offset + found.length)
+        return structs.replace(found, offset=start, length=end - start)
+
+    def _before(self, offset: int) -> int:
+        """How many bytes of the text fold into so many."""
+        number = min(bisect_left(self._ends, offset), len(self._ends) - 1)
+        inside = offset - (self._ends[number - 1] if number else 0)
+        block = self._block(number)
+        count = bisect_left(range(len(block) + 1), inside, key=lambda n: len(fold(block[:n]).encode()))
+        return self._bytes[number] + len(block[:count].encode())
 
 
 def _led_by_0x(low: bytes, start: int) -> bool:
@@ -619,8 +647,9 @@ def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None
     at = _agreed(low, start, readings)
     if at is not None:
         return at
-    stop = _QUERY_END.search(low, start)
-    end = min(stop.start() if stop else len(low), start + _LONGEST_QUERY)
+    end = min(len(low), start + _LONGEST_QUERY)
+    stop = _QUERY_END.search(low, start, end)
+    end = stop.start() if stop else end
     for reading in readings:
         before = low.find(b"&" + reading, start, end) if reading else -1
         if before >= 0:
@@ -630,7 +659,7 @@ def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None
     return None
 
 
-_LONGEST_QUERY = 4096
+_LONGEST_QUERY = 1024
 _QUERY_END = re.compile(rb"[\s#\"'<>]")
 _AFTER_HOST = {b"/", b":", b"?"}
 _DIGIT = {bytes([c]) for c in b"0123456789"}

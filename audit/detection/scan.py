@@ -48,6 +48,7 @@ from audit.records import (
 _MAX_IPS = 64
 _MAX_SPANS = 300
 _MAX_NAMES = 16  # of a device, by each protocol
+_MAX_LOOKUPS = 10_000  # different names per resolver and phase
 _NUMBERED = re.compile(r"\d|.{32}")
 _INDEX = re.compile(r"\[\d+\]")
 SIGNALS = ("usage", "click", "dwell", "private_flag", "hash_prefix")
@@ -151,6 +152,10 @@ class Place(NamedTuple):
     channel: str
 
 
+Lookup = tuple[str | None, str | None, str, str | None]
+"""Host and address of who was asked for names, over what, and in which phase."""
+
+
 @dataclass
 class Scan:
     """All that one capture showed. `first` and `last` are the times of its first and last record.
@@ -168,6 +173,7 @@ class Scan:
     exhibits: dict[Key, Exhibit] = field(default_factory=dict)
     apps: dict[tuple[str | None, str | None], set[str]] = field(default_factory=dict)
     devices: dict[str | None, dict[str, set[str]]] = field(default_factory=dict)
+    lookups: dict[Lookup, Counter[str]] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     limits: list[LimitHit] = field(default_factory=list)
     first: float | None = None
@@ -223,6 +229,14 @@ class Scanner:
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)
+                    if isinstance(record, Dns) and record.carrier in ("doh", "dot", "doq"):
+                        self._looked_up(record)
+
+    def _looked_up(self, record: Dns) -> None:
+        who = *recipient_key(record.host, record.dst), record.carrier, self._phase(record.time)
+        names = self.scan.lookups.setdefault(who, Counter())
+        if len(names) < _MAX_LOOKUPS or record.name in names:
+            names[record.name] += 1
 
     def finished(self) -> Scan:
         """The scan, once all records were added: what the connections tell about senders is known now."""

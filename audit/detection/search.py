@@ -17,6 +17,7 @@ from msgspec import structs
 from audit.adapters import Adapter
 from audit.decoding import Bounds, Tree, may_hide, unfold
 from audit.decoding.channels import Channel
+from audit.decoding.evidence import reads
 from audit.decoding.keyed import Decoder
 from audit.detection.beginnings import typed_values
 from audit.detection.closed import Closed, closed
@@ -101,7 +102,7 @@ class Searcher:
             worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
             if trees:
                 tree = trees[number]
-            elif not channel.hints and not worth(channel.data):
+            elif (not channel.hints or _plain(channel.data)) and not worth(channel.data):
                 typed += self._typed(channel, [Field(path="", layers=(), data=channel.data)])
                 continue
             else:
@@ -123,7 +124,7 @@ class Searcher:
         return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits), tuple(stayed))
 
     def _is_worth(self, data: bytes) -> bool:
-        return may_hide(data) or self._needles.traced(data)
+        return may_hide(data) or not reads(data) or self._needles.traced(data)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:
         per_field: list[list[Match]] = [
@@ -147,6 +148,11 @@ class Searcher:
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
+
+
+def _plain(data: bytes) -> bool:
+    """Whether unfolding, too, would ask first if it is worth it."""
+    return len(data) >= 64 and data.isascii()
 
 
 def _layers(field: Field, match: Match) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 MAX_HEAD = 1 << 16
@@ -183,7 +183,7 @@ def _get(headers: Headers, wanted: str) -> str:
     return ",".join([value for name, value in headers if name.lower() == wanted])
 
 
-class _At(Enum):
+class _At(IntEnum):
     """Where a direction stands."""
 
     SEEK = auto()

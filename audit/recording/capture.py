@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -37,7 +38,9 @@ ADDONS = (
 )  # fmt: skip
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
-_PATIENCE = 30.0  # seconds for mitmproxy to start
+_PATIENCE = 60.0  # seconds for mitmproxy to start
+_CHATTER = re.compile(r"\] (client|server) (connect|disconnect)")
+WEB_PORT = 8081  # of mitmproxy's web interface
 
 
 class BadCaptureSetup(Exception):  # noqa: N818 - beside BadExperiment
@@ -131,12 +134,12 @@ class Sitting:
             "events_file": str((self.folder / EVENTS_NAME).resolve()),
             "quic": wishes.quic,
             "passthrough": "true" if wishes.passthrough else "false",
-            "fence_ports": ",".join(map(str, wishes.fence)),
+            "fence_ports": ",".join(map(str, (*wishes.fence, WEB_PORT) if wishes.web else wishes.fence)),
         }
         if domains:
             options["offline_domains"] = ",".join(domains)
         if wishes.web:
-            options |= {"web_open_browser": "false", "web_host": "127.0.0.1"}
+            options |= {"web_open_browser": "false", "web_host": "127.0.0.1", "web_port": str(WEB_PORT)}
         else:
             options["flow_detail"] = "0"
         for name, value in options.items():
@@ -234,12 +237,7 @@ class Sitting:
                 continue
             if line is None:
                 break
-            if (
-                line
-                and "client connect" not in line
-                and "client disconnect" not in line
-                and "server " not in line
-            ):
+            if line and not _CHATTER.search(line):
                 self._say(line)
         return self._process.wait() if self._process and not stopped() else 0
 

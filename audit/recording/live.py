@@ -1,6 +1,6 @@
 """Looks on while the proxy records: finds planted values in what has just been written, in a process of its own.
 
-    python -m audit.recording.live EXPERIMENT FLOWS
+    python -m audit.recording.live EXPERIMENT FLOWS PARENT
 
 Reads the flow file as it grows and keeps `.live.json` in the experiment's folder up to date: recipients and
 findings by phase, and which flow holds what. It never talks to the proxy, so it can neither delay nor change
@@ -213,12 +213,11 @@ def _short(finding: Finding, value: str) -> LiveFinding:
     )
 
 
-def main(folder: Path, flows: Path) -> None:
-    """Looks on until the process that started it is gone or asks it to end."""
+def main(folder: Path, flows: Path, parent: int) -> None:
+    """Looks on until the process `parent`, which started it, is gone or asks it to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.nice(10)  # the proxy comes first
-    parent = os.getppid()
     growing = Growing(flows, flows.name)
     looker = Looker(folder)
     looker.report(0)
@@ -227,11 +226,22 @@ def main(folder: Path, flows: Path) -> None:
         if looker.look(growing):
             behind = (flows.stat().st_size if flows.exists() else 0) - growing.offset
             looker.report(max(0, behind))
+            _step_back(behind > BUSY)
             if behind > BUSY:  # the proxy is working hard and has only so many cores beside it
                 time.sleep(REST * (time.monotonic() - began))
         else:
+            _step_back(False)
             time.sleep(PAUSE)
 
 
+def _step_back(busy: bool) -> None:
+    """Works only where nothing else wants to (Linux), or again like others."""
+    if sys.platform == "linux":
+        policy = os.SCHED_IDLE if busy else os.SCHED_OTHER
+        if os.sched_getscheduler(0) != policy:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, policy, os.sched_param(0))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

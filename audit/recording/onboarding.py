@@ -28,10 +28,10 @@ def onboarding(
     """What to do, in order: lead the traffic here, trust the certificate, test."""
     way = _WAYS[mode.name](mode, endpoint)
     sections = [("1. Lead the device's traffic here", way), *_certificate(system, version)]
-    test = TEST_ADDRESS if mode.name in ("transparent", "local") else TEST_PAGE
+    test = TEST_ADDRESS if mode.name == "local" else TEST_PAGE
     sections.append(
         (
-            f"{len(sections) + 1}. Test",
+            "3. Test",
             (
                 f"Open {test} again: two green ticks mean that everything is set. The control page shows it, too.",
                 "Switch the keyboard's automatic correction off, and close all other apps.",
@@ -71,6 +71,7 @@ def _transparent(mode: ProxyMode, endpoint: str) -> tuple[str, ...]:
         "Let it pass traffic on: sudo sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0",
         "Redirect what the device sends, IF being the interface it comes in by:",
         *nftables(mode.port),
+        "IPv6 is not redirected: give the device none on this network, or it passes beside the recording.",
     )
 
 

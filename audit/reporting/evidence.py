@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from urllib.parse import unquote_plus
 
@@ -19,7 +20,8 @@ from audit.reporting.modes import State, columns, kind, recipient_name, times_se
 from audit.reporting.tree import layer_words
 from audit.reporting.wording import words
 
-FIRST, LAST = 5, 2
+FIRST, LAST = 5, 2  # occurrences of a finding
+SHOWN, EXHIBITS = 500, 150  # findings of each state; findings with a transmission in full
 # header values that say how, not what: readable, if they hold nothing but these
 _PLAIN_HEADERS = frozenset({
     "accept", "accept-encoding", "connection", "content-encoding", "content-type", "dnt", "origin",
@@ -118,21 +120,22 @@ class FindingView(Struct, frozen=True, kw_only=True):
 
 
 def views(audit: Audit, masker: Masker) -> tuple[FindingView, ...]:
-    """All findings in the audit's order."""
+    """The first findings of each state, in the audit's order; the first of all with their exhibit."""
     canaries = {canary.id: canary for canary in audit.experiment.canaries}
     labels = {(column.mode, column.setting or "default"): column.label for column in columns(audit)}
-    return tuple(
-        _view(
-            finding,
-            canaries.get(finding.canary or ""),
-            masker,
-            labels[finding.mode, finding.setting or "default"],
-        )
-        for finding in audit.findings
-    )
+    taken: Counter[State] = Counter()
+    out: list[FindingView] = []
+    for finding in audit.findings:
+        state = kind(finding)
+        taken[state] += 1
+        if taken[state] <= SHOWN:
+            mode = labels[finding.mode, finding.setting or "default"]
+            canary = canaries.get(finding.canary or "")
+            out.append(_view(finding, canary, masker, mode, whole=len(out) < EXHIBITS))
+    return tuple(out)
 
 
-def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str) -> FindingView:
+def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str, *, whole: bool) -> FindingView:
     said = words(finding.leak_type)
     before, _, rest = said.sentence.partition("{value}")
     middle, _, after = rest.partition("{recipient}") if rest else ("", "", "")
@@ -175,7 +178,7 @@ def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str) ->
         captures=len({each.capture for each in finding.occurrences}),
         evidence=tuple(_evidence(finding, occurrence, masker) for occurrence in sample),
         left_out=left_out,
-        exhibit=_exhibit(finding, masker) if finding.exhibit else None,
+        exhibit=_exhibit(finding, masker) if whole else None,
     )
 
 

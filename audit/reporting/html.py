@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +26,6 @@ from audit.reporting.masking import Masker, Piece
 from audit.reporting.wire import inert
 from audit.shipped import folder
 
-FINDINGS_SHOWN = 500
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -53,11 +53,12 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
         world=places.world(audit, located),
         streams=streams.streams(audit),
         timeline=timeline.timeline(audit, masker),
-        anchor=partial(_anchor, frozenset(_shown(found))),
+        anchor=partial(_anchor, frozenset(each.id for each in found)),
         opaque=sorted(audit.coverage.opaque, key=lambda row: -row.bytes),
         sealed=[row for row in audit.coverage.flows if row.tls_records_up],
         period=_period(audit),
         headline=modes.headline(audit, shown),
+        briefly=modes.briefly(audit, shown),
         columns=shown,
         rows=modes.matrix(audit, shown),
         ids={finding.id: masker.finding_id(finding) for finding in audit.findings},
@@ -66,7 +67,9 @@ def render(audit: Audit, *, unmask: bool = False) -> str:
         expected=[each for each in found if each.state == "expected"],
         apart=[each for each in found if each.state == "apart"],
         signals=[each for each in found if each.state == "signal"],
-        findings_shown=FINDINGS_SHOWN,
+        counts=Counter(modes.kind(finding) for finding in audit.findings),
+        findings_shown=evidence.SHOWN,
+        exhibits_shown=evidence.EXHIBITS,
         first=evidence.FIRST,
         last=evidence.LAST,
         recipient_modes=ledger.modes_shown(audit),
@@ -94,22 +97,13 @@ def render_comparison(both: Comparison) -> str:
         both=both,
         css=css,
         style_hash=_hash(css),
-        answer=", ".join(said) or "No difference in what could be seen",
+        answer="Findings: " + ", ".join(said) if said else "No difference in what could be seen",
         rows_shown=ledger.ROWS,
     )
 
 
 def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _shown(found: Iterable[evidence.FindingView]) -> Iterable[str]:
-    """The ids of the findings that have a place in the report: the first of each state."""
-    places: dict[str, int] = {}
-    for each in found:
-        places[each.state] = places.get(each.state, 0) + 1
-        if places[each.state] <= FINDINGS_SHOWN:
-            yield each.id
 
 
 def _anchor(shown: frozenset[str], finding: str) -> str:

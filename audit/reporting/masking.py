@@ -41,6 +41,7 @@ _PROTOCOL = re.compile(
 _TOKEN = re.compile(r"""[^\s"'&?=;,{}\[\]()<>|#\\`]+""")
 _NAME = re.compile(r"[A-Za-z$_@][A-Za-z0-9_$.@-]{0,31}\Z")
 _SEGMENT = re.compile(r"(?:[A-Za-z][A-Za-z_.-]{0,23}[0-9]{0,2}|)\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"[/?&=#]")
 _HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
@@ -313,6 +314,7 @@ def _stretches(
     lowered = text.casefold()
     if len(lowered) != len(text):  # casefold may lengthen a text (ß); then positions are those of str.lower
         lowered = "".join(each if len(each.lower()) != 1 else each.lower() for each in text)
+    lowered = _SURROGATE.sub("\ufffd", lowered)  # which the finder cannot take
     found = [(start, end) for _, start, end in finder.find_matches_as_indexes(lowered)] if finder else []
     if also:
         found = [span for span in found if span[1] <= also[0] or span[0] >= also[1]] + [also]

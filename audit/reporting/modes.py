@@ -14,7 +14,7 @@ from msgspec import Struct
 from audit.records import Audit, Finding, Mode, Severity, Verdict
 from audit.reporting.findings import severity_rank
 from audit.reporting.wire import inert
-from audit.reporting.wording import words
+from audit.reporting.wording import country, words
 
 State = Literal["leak", "expected", "apart", "signal", "none", "unknown", "not_audited"]
 Answer = Literal["leak", "no_leak_seen", "unknown", "not_audited"]
@@ -224,6 +224,52 @@ def headline(audit: Audit, shown: tuple[Column, ...]) -> Headline:
     sentences = [each for column in worst_first if (each := _sentence(audit, column, browser))]
     sentences = [*sentences[:3], _reach(audit)]
     return Headline(answer=answer, words=text, sentences=tuple(sentences))
+
+
+def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:
+    """The four questions that everybody asks, with their answers."""
+    leaks = sorted((each for each in audit.findings if kind(each) == "leak"), key=_rank)
+    private = [column.answer for column in shown if column.mode == "private"]
+    if "leak" in private:
+        did = "Yes."
+    elif private and all(answer == "no_leak_seen" for answer in private):
+        did = "Not in what could be read."
+    elif "not_audited" in private:
+        did = "Unknown: private mode was not audited."
+    else:
+        did = "Unknown."
+    if not leaks:
+        nobody = any(column.answer == "no_leak_seen" for column in shown)
+        to, how = ("To nobody, in what could be read.", "–") if nobody else ("Unknown.", "Unknown.")
+    else:
+        to = _listed(dict.fromkeys(_whither(each) for each in leaks), 4) + "."
+        how = _listed(dict.fromkeys(_form(each) for each in leaks), 3) + "."
+        how = how[0].upper() + how[1:]
+    return (
+        ("Did private mode leak?", did),
+        ("To whom, and where?", to),
+        ("In what form?", how),
+        ("What was not seen?", _reach(audit)),
+    )
+
+
+def _whither(finding: Finding) -> str:
+    located = finding.recipient.country_located
+    name = inert(recipient_name(finding), 60).rstrip(".")
+    return f"{name} ({country(located).rpartition(' (')[0] or located if located else 'country unknown'})"
+
+
+def _form(finding: Finding) -> str:
+    """How the value was written, for somebody who knows no codings."""
+    layers = {layer for each in finding.occurrences[:20] for layer in each.layers}
+    forms = {each.form for each in finding.occurrences[:20]} - {"plain"}
+    if forms:
+        return f"as a hash ({inert(min(forms), 20)})"
+    packed = sorted(
+        layers & {"gzip", "zlib", "deflate", "brotli", "zstd", "lz4", "snappy", "base64", "base64url"}
+    )
+    beside = ", beside an identifier" if finding.identifiers else ""
+    return (f"readable after unpacking ({', '.join(packed)})" if packed else "readable as sent") + beside
 
 
 def _sentence(audit: Audit, column: Column, browser: str) -> str | None:

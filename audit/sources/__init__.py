@@ -62,6 +62,20 @@ def _events(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Sha
     return map(shape.record, _of_kinds(events.records(path, source, capture), wanted))
 
 
+def _app_privacy(
+    path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]
+) -> Iterator[Any]:
+    from audit.sources import app_privacy
+
+    return map(shape.record, _of_kinds(app_privacy.records(path, source, capture), wanted))
+
+
+def _app_lists(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
+    from audit.sources import app_lists
+
+    return map(shape.record, _of_kinds(app_lists.records(path, source, capture), wanted))
+
+
 def _mitm(path: Path, source: Opened, capture: str, wanted: Wanted, shape: Shape[Any]) -> Iterator[Any]:
     # mitmproxy takes longer to import than a small capture to read
     from audit.sources import mitm
@@ -93,8 +107,18 @@ def _of_kinds(records: Iterator[AnyRecord], wanted: Wanted) -> Iterator[AnyRecor
     return records if kinds is None else (r for r in records if r.__struct_config__.tag in kinds)
 
 
+# the first line of an App Privacy Report, or a line of one; the head of a list of connections
+_APP_PRIVACY = re.compile(
+    rb'\s*\{[^\r\n]{0,4000}"(_marker"\s*:\s*"<metadata>|type"\s*:\s*"(networkActivity|access))"'
+)
+_APP_LIST = re.compile(
+    rb"(?i)(\xef\xbb\xbf)?[^\r\n{}\0]{0,400}\b(IPProto|daddr)\b\"?[,;\t][^\r\n{}\0]{0,400}\r?\n"
+)
+
 FORMATS = (
     Format("events", re.compile(rb'\s*\{"event":"'), _events),
+    Format("app-privacy-report", _APP_PRIVACY, _app_privacy),
+    Format("connection-list", _APP_LIST, _app_lists),
     Format("har", re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\0\s]*\{"), _har),
     Format("mitm", re.compile(rb"\d{1,12}:(\d|\}|$)"), _mitm),
     Format("pcapng", re.compile(rb"\x0a\x0d\x0d\x0a"), _pcap),
@@ -104,7 +128,8 @@ FORMATS = (
 
 
 def capture_format(path: Path) -> str:
-    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`, `events`.
+    """The name of the format of `path`: `mitm`, `har`, `pcap`, `pcapng`, `events`,
+    `app-privacy-report`, `connection-list`.
 
     Raises:
         BadCapture: it cannot be read, or is of no supported format.

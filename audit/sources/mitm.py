@@ -16,8 +16,9 @@ import msgspec
 from mitmproxy.net.dns import domain_names
 from mitmproxy.net.dns import types as dns_types
 
+from audit.protocols import dns
 from audit.records import AnyRecord, Dns, Gap, Http, Message, SecuredBy, Tls, WebSocketMessage
-from audit.sources import values
+from audit.sources import doh, values
 from audit.sources.bad_capture import BadCapture
 from audit.sources.connections import Connection, head_bytes
 from audit.sources.flowfile import Index, index_of, states
@@ -256,6 +257,16 @@ def _http(
             response_headers=response.headers + (response.trailers or ()) if response else (),
             response_body=response.content if response and place.bodies else None,
         )
+        answers = response.headers if response else ()
+        content = response.content if response else None
+        for count, asked in enumerate(doh.messages(method, path, request.headers, sent, answers, content), 1):
+            yield from _inside(
+                common,
+                f"{place.id}.d{count}",
+                values.hostname(host),
+                asked,
+                values.moment(request.timestamp_start),
+            )
     url = f"{scheme.replace('http', 'ws', 1)}://{authority}{path}"
     for number, message in enumerate(flow.websocket.messages if flow.websocket else (), 1):
         opcode, from_client, told, time, _dropped, injected = message
@@ -358,6 +369,25 @@ def _dns(place: _Place, common: dict[str, Any], connection: Connection, flow: Dn
                 answers=tuple(_answer(answer) for answer in message.answers) if suffix == "r" else (),
                 carrier=carrier,
             )
+
+
+def _inside(
+    common: dict[str, Any], name: str, host: str | None, message: dns.Message, time: float | None
+) -> Iterator[AnyRecord]:
+    """What a DNS message inside of HTTP asks and answers."""
+    for number, question in enumerate(message.questions, 1):
+        yield Dns(
+            **common,
+            host=host,
+            time=time,
+            id=f"{name}{f'.{number}' if number > 1 else ''}",
+            direction="down" if message.response else "up",
+            name=question.name,
+            type=values.text(dns_types.to_str(question.type)),
+            response=message.response,
+            answers=tuple(answer.data for answer in message.answers) if message.response else (),
+            carrier="doh",
+        )
 
 
 def _answer(answer: Answer) -> str:

@@ -49,7 +49,7 @@ def proxy(
     port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
     process = mitmdump(
         flows.parent.parent / "conf",
-        f"{mode}@127.0.0.1:{port}",
+        mode if "@" in mode else f"{mode}@127.0.0.1:{port}",
         f"recorder_file={flows}",
         *options,
         addons=addons,

@@ -3,11 +3,15 @@
 import importlib.util
 import json
 import re
+import socket
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from mitmproxy.http import Request
+
+from tests.addons.proxies import needs_mitmdump, proxy
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,31 @@ def test_a_name_has_one_address_in_the_test_range(answers: ModuleType) -> None:
     assert answers.address_of("Wren.Example") == answers.address_of("wren.example")
     assert answers.address_of("wren.example") != answers.address_of("teal.example")
     assert answers.address_of("wren.example") in answers.TEST_RANGE
+
+
+@needs_mitmdump
+def test_only_the_domains_named_are_answered(tmp_path: Path) -> None:
+    flows = tmp_path / "experiment" / "flows.mitm"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        proxy(flows, options=("offline_domains=wren-k7m2.example",)) as (_, port),
+    ):
+        authority = tmp_path / "conf" / "mitmproxy-ca-cert.pem"
+        for url in ("http://wren-k7m2.example/quay", "https://wren-k7m2.example/quay"):
+            command = [
+                "curl",
+                "-s",
+                "-m",
+                "20",
+                "--proxy",
+                f"http://127.0.0.1:{port}",
+                "--cacert",
+                str(authority),
+                url,
+            ]
+            assert b"<p>/quay</p>" in subprocess.run(command, capture_output=True, check=False).stdout
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            host = f"127.0.0.1:{upstream.getsockname()[1]}"
+            client.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            upstream.settimeout(20)
+            upstream.accept()[0].close()

@@ -160,6 +160,15 @@ def test_the_place_of_what_was_folded_is_right() -> None:
     assert data[match.offset : match.offset + match.length].decode() == "GRÖSSE STRASSE ZX4Q8"
 
 
+@pytest.mark.parametrize("before", ["", "x" * 254, "o\u0308" * 400, "日本語 " * 300, "ﬁ" * 255 + "a\u0301"])
+def test_the_place_is_right_in_long_text(before: str) -> None:
+    needles = Needles([Canary(id="c", kind="term", value="größe straße zx4q8")])
+    data = f"{before} GRÖSSE STRASSE ZX4Q8 and GRO\u0308SSE_STRASSE_ZX4Q8.".encode()
+    found = needles.find(data)
+    texts = [data[m.offset : m.offset + m.length].decode() for m in found]
+    assert texts == ["GRÖSSE STRASSE ZX4Q8", "GRO\u0308SSE_STRASSE_ZX4Q8"]
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 

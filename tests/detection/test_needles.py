@@ -230,9 +230,18 @@ def test_eight_bytes_count_only_where_a_hash_is_named(part: bytes) -> None:
         assert NEEDLES.find(b"x" + data, "$.url_hash") == []
 
 
-def test_a_digest_glued_to_a_word_or_cut_is_none() -> None:
-    text = WAYS["base64url"](DIGEST)
-    for data in (text[:-1], text[1:], f"{text}x", f"x{text}", text[:21], text[:30]):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_long_digest_is_one_whatever_is_glued_to_it(way: str) -> None:
+    text = WAYS[way](DIGEST).rstrip("=")
+    for around in ("x{}", "{}x", "a7{}z9", "zq{}"):
+        data = around.format(text).encode()
+        assert [m.form for m in NEEDLES.find(data)] == ["sha256"], data
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_digest_that_is_cut_elsewhere_or_changed_is_none(way: str) -> None:
+    text = WAYS[way](DIGEST).rstrip("=")
+    for data in (text[3:], text[:20], text[: len(text) // 2][::-1], text.swapcase()[1:]):
         assert NEEDLES.find(data.encode()) == []
 
 

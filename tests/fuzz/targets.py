@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from audit.protocols.malformed import Malformed
 
-MODULES = ("captures", "packets", "bodies", "parsers")
+MODULES = ("captures", "packets", "bodies", "parsers", "decryption")
 
 
 class Target(NamedTuple):

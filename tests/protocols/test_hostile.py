@@ -23,6 +23,7 @@ from audit.protocols import (
     ja4,
     mqtt,
     quic,
+    sctp,
     socks,
     ssdp,
     tls,
@@ -100,6 +101,7 @@ ENTRIES: dict[str, Callable[[bytes], object]] = {
     "connect": lambda data: connect.target(data.decode("latin-1")),
     "dhcp": dhcp.parse,
     "ssdp": ssdp.parse,
+    "sctp": sctp.data_chunks,
     "grpc": grpc.parse,
     "extensions": lambda data: websocket.negotiated(data.decode("latin-1"), response=True),
 }

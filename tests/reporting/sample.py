@@ -154,7 +154,7 @@ def finding(
 
 def exhibit(text: str, value: str, *, hostile: str = "") -> Exhibit:
     """A batch as the vendor's library sends it, with `value` in `text`."""
-    packed = gzip.compress(text.encode(), mtime=0)
+    packed = gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0)
     coded = base64.b64encode(packed).decode()
     before, _, after = text.partition(value)
 

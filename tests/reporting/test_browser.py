@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from audit.reporting.html import render
+from audit.reporting.pdf import pdf
 from tests.reporting import sample
 
 pytestmark = pytest.mark.slow
@@ -150,6 +154,74 @@ def test_filter_and_sort(browser: Any, report: str) -> None:
     assert page.locator("table.recipients th[aria-sort=descending]").count() == 1
     assert page.locator(first).inner_text() != least
     page.close()
+
+
+def test_hostile_values_are_inert(browser: Any, tmp_path: Path) -> None:
+    """Markup, bidirectional controls, bytes that are no text, a megabyte: in every place that a capture fills."""
+    nasty = (
+        "<svg onload=alert(1)>",
+        sample.HOSTILE,
+        "\u202e\u2066\u200f",
+        "\udc80\udcff",
+        "]]>--></svg></style></title></script><script>alert(1)</script>",
+        "javascript:alert(1)",
+        "A" * 1_000_000,
+    )
+    audit = sample.audit()
+    findings = []
+    for number, text in enumerate(nasty):
+        one = audit.findings[number % len(audit.findings)]
+        spot = msgspec.structs.replace(
+            sample.occurrence(30, text, channel=text, path=text, layers=(text,), form=text, request=text),
+            capture=text,
+            transmission=text,
+        )
+        who = msgspec.structs.replace(
+            one.recipient, host=text, organisation=text, category=text, country_located=text[:3], as_name=text
+        )
+        findings.append(
+            msgspec.structs.replace(
+                one, id=f"n{number}", recipient=who, occurrences=(spot,), explanation=text, expected=None,
+                exhibit=sample.exhibit(f"{text}|{sample.TERM}|", sample.TERM, hostile=text),
+            )
+        )  # fmt: skip
+    steps = tuple(msgspec.structs.replace(audit.experiment.steps[0], note=text) for text in nasty)
+    browser_said = msgspec.structs.replace(audit.experiment.browser, name=nasty[4], version=nasty[1])
+    audit = msgspec.structs.replace(
+        audit,
+        findings=tuple(findings),
+        experiment=msgspec.structs.replace(audit.experiment, steps=steps, browser=browser_said),
+    )
+    for unmask in (False, True):
+        path = tmp_path / f"{unmask}.html"
+        path.write_text(render(audit, unmask=unmask), "utf-8")
+        assert path.stat().st_size < 2_000_000
+        page = browser.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))  # noqa: B023
+        page.on("pageerror", lambda error: said.append(str(error)))  # noqa: B023
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))  # noqa: B023
+        page.on("request", lambda asked: said.append(asked.url))  # noqa: B023
+        page.goto(path.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert said == [path.as_uri()]
+        assert page.locator("script").count() == 1
+        assert page.locator("svg[onload], img, [onerror], a[href^='javascript']").count() == 0
+        assert page.locator("article.finding").count() == len(nasty)
+        assert page.evaluate("/[\\u202A-\\u202E\\u2066-\\u2069]/.test(document.body.textContent)") is False
+        page.close()
+
+
+def test_an_unmasked_copy_says_so_on_every_printed_page(tmp_path: Path) -> None:
+    if CHROMIUM is None or shutil.which("pdftotext") is None:
+        pytest.skip("needs Chromium and pdftotext")
+    path = tmp_path / "report.pdf"
+    path.write_bytes(pdf(render(sample.audit(), unmask=True)))
+    done = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True, text=True)
+    pages = done.stdout.split("\f")[:-1]
+    assert len(pages) > 3
+    assert [number for number, text in enumerate(pages, 1) if "Unmasked." not in text] == []
+    assert "Peeled, layer by layer" in done.stdout  # what is folded on the screen is there on paper
 
 
 # WCAG 2.2, 1.4.3: 4.5:1, for large text 3:1; the background is that of the nearest ancestor that has one.

@@ -37,6 +37,7 @@ _ROUND = 65_536  # how often that is looked at, in packets
 _TURNS = 0x03  # SYN and FIN
 _ENDS = 0x07  # SYN, FIN and RST
 _BULK = 256  # bytes from which on a payload may be the middle of something large
+_MAX_ALIKE = 8_192  # statements about flows that are kept to be shared by others like them
 _BLOCK = 64  # packets of a flow turned into Python objects at a time
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
@@ -61,7 +62,8 @@ class Analysis:
         self.table = FlowTable(device)
         self.phased = Phased(spans)
         self.without_ip = 0  # packets
-        self.known: dict[int, Known] = {}
+        self.known: list[Known | None] = []  # by row of the table
+        self._alike: dict[tuple[object, ...], Known] = {}
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
@@ -110,6 +112,7 @@ class Analysis:
             if not len(packets):
                 return self._told()
         grouped = self.table.add(packets, counted)
+        self.known += [None] * (self.table.count - len(self.known))
         self.phased.add(packets, grouped, counted)
         if self._kinds:
             self._tcp(data, packets, grouped)
@@ -150,9 +153,14 @@ class Analysis:
         observability, reason = teller.status or ("not_observed", "unknown protocol")
         if teller.lost and observability == "observed":
             reason = "lost"
-        self.known[row] = Known(
-            observability, reason, teller.named() if teller.names else _UNNAMED, teller.count, teller.opened
-        )
+        names = teller.named() if teller.names else _UNNAMED
+        alike = observability, reason, teller.count, teller.opened, *names.items()
+        known = self._alike.get(alike)
+        if known is None:
+            if len(self._alike) >= _MAX_ALIKE:
+                self._alike.clear()
+            known = self._alike[alike] = Known(observability, reason, names, teller.count, teller.opened)
+        self.known[row] = known
 
     def _tellers(self, rows: I64) -> dict[int, Teller]:
         """A teller for each of these flows."""
@@ -175,7 +183,7 @@ class Analysis:
             a = addresses.text(a_hi, a_lo), ports >> 32
             b = addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF
             tellers[row] = teller = Teller(self._ledger, number, bool(device_a), a, b)
-            known = self.known.get(row)
+            known = self.known[row]
             if known is not None:
                 teller.resume(known.told, known.names, (known.observability, known.reason))
                 teller.opened = known.secured
@@ -415,10 +423,12 @@ def _pairs(packets: Packets, shares: int) -> I64:
 
 
 def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:
-    """The history of each address, oldest first."""
+    """The history of each address, oldest first: when it got another name. `resolved` is in order."""
     history: dict[str, list[Resolved]] = {}
-    for answer in sorted(resolved):
-        history.setdefault(answer.address, []).append(answer)
+    for answer in resolved:
+        known = history.setdefault(answer.address, [])
+        if not known or known[-1].name != answer.name:
+            known.append(answer)
     return history
 
 

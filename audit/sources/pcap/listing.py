@@ -70,7 +70,7 @@ def _columns(
     numbers = table.first_number[rows].tolist()
     unread = _UNKNOWN if analysis.reads_payloads else _UNREAD
     known = [
-        analysis.known.get(row) or (unread if size and kind in _READABLE else _silent(kind, count, size))
+        analysis.known[row] or (unread if size and kind in _READABLE else _silent(kind, count, size))
         for row, kind, count, size in zip(rows.tolist(), proto.tolist(), packets, payload, strict=True)
     ]
     parts = {}

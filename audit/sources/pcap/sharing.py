@@ -22,7 +22,7 @@ of names, for what all shares know of them."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _told = msgspec.msgpack.Decoder(list[tuple[int, int, int, AnyRecord | bytes]])
-_resolved = msgspec.msgpack.Decoder(list[Resolved])
+_packed = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], list[tuple[int, int]]])
 
 
 def possible() -> bool:
@@ -58,19 +58,32 @@ def shared(count: int, steps: Steps) -> Iterator[list[Told]]:
 
 
 def _exchanged(pipes: list[Connection], mine: list[Resolved]) -> list[Resolved]:
-    every = mine + [answer for pipe in pipes for answer in _resolved.decode(pipe.recv_bytes())]
+    every = mine + [answer for pipe in pipes for answer in _unpack(pipe.recv_bytes())]
     every.sort()
+    packed = _pack(every) if pipes else b""
     for pipe in pipes:
-        pipe.send_bytes(_encode(every))
+        pipe.send_bytes(packed)
     return every
+
+
+def _pack(answers: list[Resolved]) -> bytes:
+    """Answers with each pair of address and name written once: many are given again and again."""
+    places: dict[tuple[str, str], int] = {}
+    given = [(number, places.setdefault((address, name), len(places))) for number, address, name in answers]
+    return _encode((list(places), given))
+
+
+def _unpack(packed: bytes) -> list[Resolved]:
+    pairs, given = _packed.decode(packed)
+    return [Resolved(number, *pairs[place]) for number, place in given]
 
 
 def _work(pipe: Connection, steps: Steps, share: int) -> None:
     """One share in its own process, from the first step to the last."""
 
     def exchange(mine: list[Resolved]) -> list[Resolved]:
-        pipe.send_bytes(_encode(mine))
-        return _resolved.decode(pipe.recv_bytes())
+        pipe.send_bytes(_pack(mine))
+        return _unpack(pipe.recv_bytes())
 
     for told in steps(share, exchange):
         pipe.send_bytes(_encode(told))

@@ -22,6 +22,9 @@ MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
 MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
+_SEALED = b"\x17\x03"  # a record of application data
+_SSH = b"SSH-"
+_MAX_LINE = 255  # bytes of the line that opens SSH
 _DNS_HEAD = 14  # bytes of a length and a header
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
@@ -98,6 +101,10 @@ class Opening:
             if ring is not None and self._depth < _MAX_NESTED:
                 return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
+        if data[:2] == _SEALED and self._teller.status is None:  # TLS that began before the capture
+            self._teller.observed("metadata_only", "no_key")
+        if data.startswith(_SSH):
+            return SecureShell(self._teller)
         if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
             return Http2(self._teller, side)
         if http1.starts_request(data) and http1.begins(data):
@@ -149,6 +156,34 @@ class Opaque:
 
     def finish(self) -> None:
         """Nothing was begun."""
+
+
+class SecureShell:
+    """SSH: each side's first line names its program (RFC 4253, 4.2), what follows is encrypted."""
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+        self._begun = [b"", b""]
+        self._told = [False, False]
+        self.done = False
+        teller.observed("metadata_only", "ssh")
+
+    def feed(self, side: int, data: bytes) -> None:
+        if self._told[side]:
+            return
+        self._begun[side] += data
+        line, newline, _ = self._begun[side].partition(b"\n")
+        if newline or len(line) >= _MAX_LINE:
+            self._teller.message(side, line[:_MAX_LINE] + newline, "tcp")
+            self._teller.observed("metadata_only", "ssh")
+            self._told[side] = True
+            self.done = all(self._told)
+
+    def gap(self, side: int, size: int) -> None:  # noqa: ARG002 - the shape of a speaker
+        self._told[side] = True
+
+    def finish(self) -> None:
+        self.done = True
 
 
 class TlsSpeaker:

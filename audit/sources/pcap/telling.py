@@ -7,6 +7,7 @@ handed over as sent; nothing is decoded here.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
@@ -24,6 +25,7 @@ from audit.records import (
     Tls,
     WebSocketMessage,
 )
+from audit.sources import doh
 from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.ledger import Ledger, Resolved
 
@@ -159,8 +161,12 @@ class Teller:
         side: int,
         message: dns.Message,
         carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"],
+        host: str | None = None,
     ) -> None:
-        """The questions of a message, and the addresses its answers give to names."""
+        """The questions of a message, and the addresses its answers give to names. `host` is the name of
+        who is asked; over TLS and QUIC it is the one that the client greeted."""
+        if host is None and carrier in ("dot", "doq"):
+            host = next(iter(self.names.get("sni", ())), None)
         types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
         answers = tuple(answer.data for answer in message.answers) if message.response else ()
         direction = self.direction(side)
@@ -169,7 +175,7 @@ class Teller:
                 Dns(
                     **self._common, id=self._id(), time=self.time, direction=direction, name=question.name,
                     type=types.get(question.type) or f"TYPE{question.type}", response=message.response,
-                    answers=answers, carrier=carrier,
+                    answers=answers, carrier=carrier, host=host,
                 )
             )  # fmt: skip
         if message.response:
@@ -177,7 +183,7 @@ class Teller:
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
                     name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
-                    self._ledger.resolved.append(Resolved(self.number, answer.data, name.lower()))
+                    self._ledger.resolved.append(Resolved(self.number, answer.data, intern(name.lower())))
                     if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
                         self.calls_itself(side, answer.name, carrier)
 
@@ -241,6 +247,11 @@ class Teller:
             self.gap("limit", sent.size - len(sent.body), "a request's body is longer than is kept")
         self.name("http", host)
         self.observed("observed")
+        for message in doh.messages(
+            sent.method, sent.target, sent.headers, sent.body,
+            answered.headers if answered else (), answered.body if answered else None,
+        ):  # fmt: skip
+            self.dns(1 - side if message.response else side, message, "doh", host)
 
     def message(self, side: int, data: bytes, transport: Literal["tcp", "udp"]) -> None:
         """A readable payload of no protocol known here."""

@@ -6,8 +6,8 @@ Every round runs all contestants one after the other: ours, and what is installe
 scapy loop reads the first packets only and is extrapolated. For each it prints the medians of seconds on the
 clock and of processor seconds, and how many times ours (all four kinds, two jobs) it took in the same round.
 On a machine that others use too, only ratios mean something, those of processor time more than those of
-the clock. The memory of a contestant is that of all its processes together, each shared page counted once,
-in a run that is not timed. Nothing here is asserted.
+the clock. Our memory is that of all our processes together, each shared page counted once, in a run
+that is not timed. Nothing here is asserted.
 """
 
 from __future__ import annotations
@@ -168,9 +168,10 @@ def main() -> None:
             ratios = [
                 statistics.median(each[index][kind] / each[0][kind] for each in rounds) for kind in (0, 1)
             ]
+            held = f"{memory(one) / 1e6:6.0f} MB" if one.name.startswith("ours") else ""
             print(
                 f"  {one.name:40} {clock:7.2f} s {processor:8.2f} s {megabytes / clock:7.0f} MB/s"
-                f" {ratios[0]:6.2f} {ratios[1]:7.2f} {memory(one) / 1e6:6.0f} MB",
+                f" {ratios[0]:6.2f} {ratios[1]:7.2f} {held}",
                 flush=True,
             )
 

@@ -4,7 +4,8 @@
 
 Both proxies run in reverse mode against the same upstream on loopback (a process of its own), one after the other in
 rounds, and h2load is the client: HTTP/1.1 in clear and HTTP/2 over TLS, bodies of 1 kB and 100 kB. Printed are the
-median rates and the median of the rounds' ratios; on a busy machine only the ratio means something. `--memory N` sends N
+median rates and the median of the rounds' ratios, then the ratio of what each request costs the proxy's own process in
+processor time (below 1: cheaper than bare), which a busy machine blurs less. `--memory N` sends N
 requests through the proxy with all addons and prints its memory along the way. Nothing here is asserted.
 """
 
@@ -121,26 +122,34 @@ def rate(port: int, version: str, size: int, requests: int) -> float:
 
 def compare(room: Path, origin: int, rounds: int, requests: int) -> None:
     """The table of rates."""
-    print("| protocol | body | bare, req/s | all addons, req/s | ratio |\n|---|---|---|---|---|")
+    print(
+        "| protocol | body | bare, req/s | all addons, req/s | ratio | processor time |\n|---|---|---|---|---|---|"
+    )
     for version in ("HTTP/1.1", "HTTP/2"):
         for name, size in SIZES.items():
             rates: dict[str, list[float]] = {"bare": [], "addons": []}
+            times: dict[str, list[float]] = {"bare": [], "addons": []}
             for number in range(rounds):
                 makers = [("bare", bare), ("addons", with_addons)]
                 for kind, make in makers if number % 2 == 0 else reversed(makers):
                     port = free_port()
-                    with running(*make(room, f"reverse:http://127.0.0.1:{origin}@127.0.0.1:{port}")):
+                    spec = f"reverse:http://127.0.0.1:{origin}@127.0.0.1:{port}"
+                    with running(*make(room, spec)) as process:
                         listening(port)
                         rate(port, version, size, 200)  # warm
+                        before = worked(process.pid)
                         rates[kind].append(rate(port, version, size, requests))
+                        times[kind].append(worked(process.pid) - before)
                 for path in (*room.glob("bare-*"), *room.glob("experiment-*")):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-            ratio = statistics.median(a / b for a, b in zip(rates["addons"], rates["bare"], strict=True))
-            middle = {kind: statistics.median(found) for kind, found in rates.items()}
-            print(
-                f"| {version} | {name} | {middle['bare']:.0f} | {middle['addons']:.0f} | {ratio:.2f} |",
-                flush=True,
+            ratio, time_ratio = (
+                statistics.median(a / b for a, b in zip(each["addons"], each["bare"], strict=True))
+                for each in (rates, times)
             )
+            middle = {kind: statistics.median(found) for kind, found in rates.items()}
+            middle_bare, middle_addons = f"{middle['bare']:.0f}", f"{middle['addons']:.0f}"
+            row = (version, name, middle_bare, middle_addons, f"{ratio:.2f}", f"{time_ratio:.2f}")
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 def memory(room: Path, origin: int, requests: int) -> None:
@@ -155,6 +164,12 @@ def memory(room: Path, origin: int, requests: int) -> None:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             sizes = [resident(pid) for pid in (str(process.pid), *children[:1])]
             print(f"| {done:,} | " + " | ".join(f"{size:.0f}" for size in sizes) + " |", flush=True)
+
+
+def worked(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: str) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import struct
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,8 @@ ECHO = IP(src=craft.PHONE, dst=craft.SERVER) / ICMP()
         (craft.tcp(b"", 1, flags="S"), "observed", "no payload was sent"),
         (craft.tcp(b"\x80\x81\x82" * 9, 1, dport=9_999), "not_observed", "unknown protocol"),
         (craft.udp(b"said in clear", 40_000, 9_999), "observed", None),
+        (craft.tcp(b"\x17\x03\x03\0\x20" + bytes(range(128, 160)), 9, dport=443), "metadata_only", "no_key"),
+        (craft.tcp(b"SSH-2.0-dropbear\r\n" + bytes(range(128, 160)), 9, dport=22), "metadata_only", "ssh"),
     ],
 )
 def test_every_flow_says_how_it_was_seen_and_why(
@@ -66,6 +72,19 @@ def test_packets_without_ip_are_accounted_for(tmp_path: Path) -> None:
     (gap,) = [r for r in found if isinstance(r, Gap)]
     assert gap.reason == "unsupported"
     assert gap.detail.startswith("2 packets carry no IP")
+
+
+def test_the_summary_of_an_audit_is_not_about_arp(tmp_path: Path) -> None:
+    (tmp_path / "lan.pcap").write_bytes(craft.pcap([bytes(Ether() / ARP()), SOLICITATION]))
+    command = [sys.executable, "-m", "audit", "analyze", "lan.pcap", "--device", "fe80::1", "-o", "out"]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, check=True
+    )
+    assert b"not read in full" not in done.stderr
+    told = json.loads((tmp_path / "out/findings.json").read_bytes())
+    assert told["experiment"]["device"]["addresses"] == ["fe80::1"]
+    assert told["coverage"]["gaps"][0]["detail"].startswith("1 packets carry no IP")
 
 
 @pytest.mark.parametrize(

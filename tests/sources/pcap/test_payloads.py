@@ -227,3 +227,18 @@ def test_the_address_history_names_flows_at_their_time(tmp_path: Path) -> None:
     found = read(tmp_path, [opens[0], resolved("a.example"), opens[1], resolved("b.example"), opens[2]])
     named = [r.names.get("dns") for r in found if isinstance(r, Flow) and r.transport == "tcp"]
     assert named == [None, ("a.example",), ("b.example",)]
+
+
+def test_a_hello_behind_records_that_came_too_early(tmp_path: Path) -> None:
+    early = craft.tcp(b"\x17\x03\x03\0\x20" + bytes(range(128, 160)), 1 + len(HELLO), dport=443)
+    opening = craft.tcp(b"", 0, flags="S", dport=443)
+    found = read(tmp_path, [opening, early, craft.tcp(HELLO, 1, dport=443)])
+    assert names(found) == [NAME]
+
+
+def test_the_programs_of_a_secure_shell_are_named_and_the_rest_is_not_called_read(tmp_path: Path) -> None:
+    client, server = b"SSH-2.0-OpenSSH_9.2\r\n", b"SSH-2.0-dropbear\r\n"
+    sealed = bytes(range(128, 256))
+    found = read(tmp_path, talk((False, server), (True, client), (True, sealed), (False, sealed), dport=22))
+    assert [r.data for r in found if isinstance(r, Message)] == [server, client]
+    assert [(r.observability, r.reason) for r in found if isinstance(r, Flow)] == [("metadata_only", "ssh")]

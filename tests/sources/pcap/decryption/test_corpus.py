@@ -71,7 +71,7 @@ def test_hellos_without_keys_are_named() -> None:
     assert sum(told(found).values()) == 19
     assert [r.reason for r in found if isinstance(r, Gap)] == ["no_key"] * 4
     unopened = [r for r in found if isinstance(r, Flow) and r.reason == "no_key"]
-    assert len(unopened) == 4
+    assert len(unopened) == 5  # one of them began before the capture
     assert {(flow.observability, flow.secured_by) for flow in unopened} == {("metadata_only", None)}
 
 

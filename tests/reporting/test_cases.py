@@ -1,0 +1,78 @@
+"""Five experiments whose reports must read right: our sample, a browser that reports to its maker, a clean
+one, packets without keys, and nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit.records import Audit
+from audit.reporting.html import render
+from tests.reporting import cases
+from tests.reporting.test_html import Page
+from tests.test_planted import ANDROID_ID, PAGES, WORDS
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Audit]], str]:
+    known: dict[str, str] = {}
+
+    def text(case: Callable[[Path], Audit]) -> str:
+        name = case.__name__
+        if name not in known:
+            known[name] = Page(render(case(tmp_path_factory.mktemp(name)))).text
+        return known[name]
+
+    return text
+
+
+def test_our_sample(read: Callable[..., str]) -> None:
+    text = read(cases.sample)
+    assert "Leaks in normal mode; none seen in private mode" in text
+    assert "to DuckDuckGo" in text
+    assert "No map: none of the addresses could be located." in text
+    assert "privacy-audit inspect" in text
+    assert "--id" in text
+
+
+def test_a_browser_that_reports_to_its_maker(read: Callable[..., str]) -> None:
+    text = read(cases.planted)
+    assert "Browsing data leaked in private mode, as in normal mode" in text
+    assert "Critical 2" in text
+    assert "In private mode, Made-up Browser 1" not in text  # the name alone is enough in a sentence
+    assert "sent full addresses of visited pages, submitted searches and usage telemetry to Xiaomi" in text
+    assert "2 identifiers were sent in private mode and outside it, with the same value." in text
+    assert "Singapore (SG)" in text
+    assert "1 registered elsewhere" in text
+    for layer in ("body as it travelled", "base64 undone", "gzip unpacked", "json a structured document"):
+        assert layer in text
+    assert PAGES["private"] in text
+    assert WORDS["private"] in text
+    assert ANDROID_ID not in text
+
+
+def test_a_clean_browser_claims_nothing_beyond_what_was_seen(read: Callable[..., str]) -> None:
+    text = read(cases.clean)
+    assert "No leak seen in what could be read" in text
+    assert "none of the 2 values looked for was seen to leak" in text
+    assert "browser's own background traffic and everything else on the device is missing" in text
+    assert "is clean" not in text
+    assert "no leaks" not in text.casefold()
+
+
+def test_packets_without_keys_are_unknown(read: Callable[..., str]) -> None:
+    text = read(cases.locked)
+    assert "Unknown: these captures do not give an answer" in text
+    assert "In private mode, it is unknown whether anything leaked." in text
+    assert "11 of 46 connections could not be read; what they carried is unknown." in text
+    assert "metadata only" in text
+    assert "No leak seen" not in text.partition("The experiment")[0]
+
+
+def test_an_empty_capture_says_what_it_cannot_know(read: Callable[..., str]) -> None:
+    text = read(cases.empty)
+    assert "Unknown: these captures do not give an answer" in text
+    assert "How much of the traffic could be read is unknown" in text
+    assert "none seen" not in text

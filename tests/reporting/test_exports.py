@@ -1,0 +1,134 @@
+"""Exports hold what the report may show and nothing that it hides, in forms other tools read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+
+from audit.decoding.channels import Channel
+from audit.detection.needles import Needles
+from audit.detection.search import Searcher
+from audit.records import Audit, Canary, Http
+from audit.reporting import exports, har_export
+from audit.reporting.findings import schema
+from audit.reporting.html import render
+from audit.reporting.shared import masked
+from tests.reporting import sample
+
+SECRETS = (sample.DEVICE_ID, sample.COOKIE, sample.INFERRED)
+FORMS: dict[str, Callable[[Audit], bytes]] = {
+    "json": exports.to_json,
+    "csv": exports.to_csv,
+    "sarif": exports.to_sarif,
+}
+
+
+def told(content: bytes, secrets: tuple[str, ...] = SECRETS) -> list[str]:
+    """The secrets that our own detector finds in a file, in whatever coding."""
+    planted = [Canary(id=value, kind="identifier", value=value) for value in secrets]
+    found: set[str] = set()
+    for start in range(0, len(content), 1 << 16):
+        part = content[max(0, start - 4096) : start + (1 << 16)]
+        result = Searcher(Needles(planted)).search([Channel("body", part)])
+        found |= {each.match.canary for each in result.sightings}
+    return sorted(found)
+
+
+def request(body: bytes, *headers: tuple[bytes, bytes]) -> Http:
+    return Http(
+        capture="flows.mitm", id="h1", method="POST", scheme="https", authority="suggest.search.example",
+        host="suggest.search.example", path="/ac/?q=marble+otter+h4q2&uid=" + sample.DEVICE_ID, version="2", body=body,
+        request_bytes=len(body), headers=((b"cookie", b"sid=" + sample.COOKIE.encode()), *headers), time=1.0,
+    )  # fmt: skip
+
+
+def test_the_detector_would_find_them() -> None:
+    plain = exports.to_json(sample.audit())
+    assert told(plain) == sorted(SECRETS)
+    assert told(render(sample.audit(), unmask=True).encode()) == sorted(SECRETS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_masked_exports_tell_no_secret(form: str) -> None:
+    content = FORMS[form](masked(sample.audit()))
+    assert told(content) == []
+    assert sample.TERM in content.decode()
+
+
+def test_the_masked_report_tells_no_secret_in_any_coding() -> None:
+    assert told(render(sample.audit()).encode()) == []
+
+
+def test_masked_findings_fit_the_schema_and_can_be_read_back() -> None:
+    content = exports.to_json(masked(sample.audit()))
+    jsonschema.validate(json.loads(content), schema())
+    audit = msgspec.json.decode(content, type=Audit)
+    assert len(audit.findings) == len(sample.findings())
+    assert audit.run.salt == audit.run.started == ""
+
+
+def test_csv_has_a_row_for_each_finding_and_no_formulas() -> None:
+    rows = list(csv.DictReader(io.StringIO(exports.to_csv(masked(sample.audit())).decode())))
+    assert len(rows) == len(sample.findings())
+    assert {row["state"] for row in rows} == {"leak", "expected", "apart"}
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in {"=", "+", "-", "@"}]
+
+
+def test_sarif_is_valid_and_only_leaks_fail() -> None:
+    log = json.loads(exports.to_sarif(masked(sample.audit())))
+    results = log["runs"][0]["results"]
+    assert sum(1 for each in results if each["kind"] == "fail") == 7
+    assert {each["level"] for each in results if each["kind"] != "fail"} == {"none"}
+    rules = log["runs"][0]["tool"]["driver"]["rules"]
+    assert all(rules[each["ruleIndex"]]["id"] == each["ruleId"] for each in results)
+    model = pytest.importorskip("sarif_pydantic", reason="sarif-pydantic is not installed")
+    model.Sarif.model_validate(log)
+
+
+def test_a_masked_har_is_clean_and_readable() -> None:
+    body = f'{{"q":"{sample.TERM}","id":"{sample.DEVICE_ID}"}}'.encode()
+    content = har_export.har(
+        sample.audit(), [request(body, (b"content-type", b"application/json"), (b"sec-fetch-dest", b"empty"))]
+    )
+    assert told(content) == []
+    (entry,) = json.loads(content)["log"]["entries"]
+    assert entry["request"]["url"].startswith("https://suggest.search.example/ac/?q=marble+otter")
+    assert sample.TERM in entry["request"]["postData"]["text"]
+    assert {"name": "content-type", "value": "application/json"} in entry["request"]["headers"]
+    assert entry["_resourceType"] == "empty"
+
+
+def test_a_secret_that_masking_misses_is_taken_out_before_the_har_is_written() -> None:
+    # an identifier told as the plain words of a path, which masking leaves readable
+    audit = sample.audit()
+    finding = msgspec.structs.replace(
+        audit.findings[0],
+        identifiers=(msgspec.structs.replace(sample.findings()[6].identifiers[0], value="quietharbour"),),
+    )
+    audit = msgspec.structs.replace(audit, findings=(finding, *audit.findings[1:]))
+    content = har_export.har(audit, [request(b"", (b"x-trace", b"cXVpZXRoYXJib3Vy"))])
+    assert told(content, ("quietharbour",)) == []
+
+
+def test_what_cannot_be_made_clean_is_refused() -> None:
+    # an identifier that is the name of a recipient: reports name recipients
+    audit = sample.audit()
+    kept = msgspec.structs.replace(sample.findings()[6].identifiers[0], value="suggest.search.example")
+    finding = msgspec.structs.replace(audit.findings[0], identifiers=(kept,))
+    audit = msgspec.structs.replace(audit, findings=(finding, *audit.findings[1:]))
+    with pytest.raises(har_export.Refused, match="must stay hidden"):
+        har_export.har(audit, [request(b"")])
+
+
+def test_exports_are_the_same_each_time(tmp_path: Path) -> None:
+    audit = sample.audit()
+    turned = msgspec.structs.replace(audit, findings=audit.findings[::-1])
+    for form in FORMS.values():
+        assert form(masked(audit)) == form(masked(turned))

@@ -38,7 +38,8 @@ _HEX = re.compile(rb"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-f]{12,}+|[0-9A-F]{12,}+)(?!
 _BASE32 = re.compile(rb"(?<![0-9A-Za-z])(?:[A-Z2-7]{12,}+|[a-z2-7]{12,}+)(?![0-9A-Za-z])")
 _ENTITY = re.compile(rb"&#?[0-9A-Za-z]{1,31};")
 _BROKEN = re.compile(rb"(?:[0-9]++[A-Za-z]{1,4}+){4}")
-_QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
+# (of pairs of hex digits, also rotated by thirteen)
+_QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=|[0-9N-S]{2}=[0-9N-S]{2})")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
 _SPEAKING = re.compile(rb"[ -~]{5}")
 _SOLID = re.compile(rb"[0-9A-Za-z]{12}")
@@ -59,7 +60,7 @@ _WORDS = (
 )
 _INERT = re.compile(rb"(?:" + _WORDS + rb"|[ .,:;])*+")
 # and the signs of addresses, of which `=` could be of quoted-printable
-_PLAIN = re.compile(rb"(?:" + _WORDS + rb"|[ .,:?&#()]|=(?![0-9A-F]{2}=|3D|20[^&;,]))*+")
+_PLAIN = re.compile(rb"(?:" + _WORDS + rb"|[ .,:?&#()]|=(?![0-9A-F]{2}=|[0-9N-S]{2}=|3D|20[^&;,]))*+")
 
 
 def inert(data: bytes) -> bool:

@@ -16,7 +16,7 @@ REPORT := demo-report
 
 # What some tests need beyond Python (Debian's names). Tests that miss one of them skip and say so.
 SYSTEM := chromium tshark xvfb xdotool wireguard-go wireguard-tools iproute2 nftables libnss3-tools \
-  poppler-utils
+  poppler-utils imagemagick curl openssl
 
 .PHONY: demo test test-slow test-all lint wheel clean
 .DELETE_ON_ERROR:

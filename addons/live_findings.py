@@ -22,7 +22,7 @@ from mitmproxy.hooks import UpdateHook
 from mitmproxy.log import ALERT
 
 import audit
-from audit.recording import live
+from audit.recording import live_report
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class LiveFindings:
             )
             return
         self.folder = Path(folder).expanduser()
-        (self.folder / live.NAME).unlink(missing_ok=True)
+        (self.folder / live_report.NAME).unlink(missing_ok=True)
         command = [
             sys.executable,
             "-m",
@@ -96,12 +96,12 @@ class LiveFindings:
     def look(self) -> None:
         """Marks what the report names and was not marked before."""
         try:
-            stamp = (self.folder / live.NAME).stat().st_mtime_ns
+            stamp = (self.folder / live_report.NAME).stat().st_mtime_ns
         except OSError:
             return
         if stamp == self.stamp:
             return
-        report = live.read(self.folder)
+        report = live_report.read(self.folder)
         if report is None:
             return
         self.stamp = stamp

@@ -14,7 +14,7 @@ from typing import Any
 
 from audit.experiment import EVENTS_NAME, BadExperiment, load
 from audit.protocols import notes
-from audit.recording import live, qr
+from audit.recording import live_report, qr
 from audit.recording.checklist import DOING, canary_of
 from audit.recording.marks import running, step_phase
 from audit.records import Canary, Experiment, Phase
@@ -43,7 +43,7 @@ class Board:
     def state(self) -> dict[str, Any]:
         """Everything the page shows, as JSON can hold it; all texts are inert."""
         self._read_notes()
-        report = live.read(self._folder)
+        report = live_report.read(self._folder)
         if report is not None and report.updated < self._began - 1:
             report = None  # an earlier sitting's
         try:
@@ -107,7 +107,7 @@ class Board:
             case _:
                 pass
 
-    def _health(self, report: live.Live | None) -> list[dict[str, str]]:
+    def _health(self, report: live_report.Live | None) -> list[dict[str, str]]:
         """Three questions and their answers, each `good`, `bad` or `unknown`."""
         seen = report.transmissions if report else 0
         devices = ", ".join(inert(device, 60) for device in list(self._devices)[:4])
@@ -205,7 +205,7 @@ def picture(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _findings(report: live.Live | None) -> list[dict[str, Any]]:
+def _findings(report: live_report.Live | None) -> list[dict[str, Any]]:
     if report is None:
         return []
     order = {"critical": 0, "high": 1, "medium": 2, "low": 3, "info": 4}
@@ -221,7 +221,7 @@ def _findings(report: live.Live | None) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _recipients(report: live.Live | None) -> list[dict[str, Any]]:
+def _recipients(report: live_report.Live | None) -> list[dict[str, Any]]:
     if report is None:
         return []
     rows = sorted(report.recipients, key=lambda each: -sum(each.phases.values()))

@@ -18,7 +18,6 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct, field
 
 from audit.assessment.findings import findings
 from audit.assessment.identity import Persistent
@@ -27,60 +26,15 @@ from audit.detection.needles import Needles
 from audit.detection.scan import Scanner
 from audit.experiment import FILE_NAME, BadExperiment, load, mode_at
 from audit.recipients import identify
-from audit.records import Dns, Experiment, Finding, Severity, Tls, Transmission
+from audit.recording.live_report import NAME, Live, LiveFinding, LiveRecipient
+from audit.records import Dns, Experiment, Finding, Tls, Transmission
 from audit.reporting.wording import words
 from audit.sources.growing import Growing
 
-NAME = ".live.json"
 PAUSE = 0.15  # seconds between two looks at the file
 BURST = 100  # flows between two reports
 BUSY, REST = 256 * 1024, 4  # bytes behind from which on it rests REST times as long as it worked
 MAX_FINDINGS, MAX_RECIPIENTS, MAX_FLOWS, MAX_HITS = 500, 1_000, 5_000, 5_000
-
-
-class LiveFinding(Struct, frozen=True, kw_only=True):
-    """A finding so far. `times` counts the places it was found in."""
-
-    id: str
-    title: str
-    severity: Severity
-    mode: str
-    setting: str | None
-    expected: bool
-    recipient: str
-    host: str
-    value: str
-    times: int
-    last: str | None
-
-
-class LiveRecipient(Struct, frozen=True, kw_only=True):
-    """Who received anything, and how many transmissions in each phase ("" where none was on)."""
-
-    host: str
-    name: str
-    category: str | None
-    phases: dict[str, int]
-
-
-class Live(Struct, kw_only=True):
-    """What is known so far. `flows` says what a flow of mitmproxy's leaks, `behind` how many bytes of the
-    recording are still to be looked at."""
-
-    updated: float = 0.0
-    transmissions: int = 0
-    behind: int = 0
-    findings: list[LiveFinding] = field(default_factory=list)
-    recipients: list[LiveRecipient] = field(default_factory=list)
-    flows: dict[str, str] = field(default_factory=dict)
-
-
-def read(folder: Path) -> Live | None:
-    """The last report in an experiment's folder; None where there is none."""
-    try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=Live)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 class Looker:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 
 from audit.records import Audit, Canary, Finding, Layer, Occurrence, Severity
-from audit.reporting.masking import OWN_WORDS, Masker, Piece, host_of
+from audit.reporting.masking import Masker, Piece, host_of
 from audit.reporting.modes import State, columns, kind, recipient_name, times_seen
 from audit.reporting.tree import layer_words
 from audit.reporting.wording import words
@@ -42,7 +42,7 @@ _HOW = {
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """One occurrence. `request` and `excerpt` are in pieces, `layers` are outermost first."""
+    """One occurrence. `excerpt` is in pieces, `layers` are outermost first."""
 
     time: str | None
     how: str
@@ -52,10 +52,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     path: str
     layers: tuple[str, ...]
     form: str
-    granularity: str
-    request: tuple[Piece, ...]
     excerpt: tuple[Piece, ...]
-    command: str
 
 
 class Peeled(Struct, frozen=True, kw_only=True):
@@ -122,6 +119,7 @@ class FindingView(Struct, frozen=True, kw_only=True):
 def views(audit: Audit, masker: Masker) -> tuple[FindingView, ...]:
     """The first findings of each state, in the audit's order; the first of all with their exhibit."""
     canaries = {canary.id: canary for canary in audit.experiment.canaries}
+    keys = _keys(audit)
     labels = {(column.mode, column.setting or "default"): column.label for column in columns(audit)}
     taken: Counter[State] = Counter()
     out: list[FindingView] = []
@@ -131,11 +129,19 @@ def views(audit: Audit, masker: Masker) -> tuple[FindingView, ...]:
         if taken[state] <= SHOWN:
             mode = labels[finding.mode, finding.setting or "default"]
             canary = canaries.get(finding.canary or "")
-            out.append(_view(finding, canary, masker, mode, whole=len(out) < EXHIBITS))
+            out.append(_view(finding, canary, masker, mode, keys, whole=len(out) < EXHIBITS))
     return tuple(out)
 
 
-def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str, *, whole: bool) -> FindingView:
+def _view(
+    finding: Finding,
+    canary: Canary | None,
+    masker: Masker,
+    mode: str,
+    keys: dict[str, tuple[str, ...]],
+    *,
+    whole: bool,
+) -> FindingView:
     said = words(finding.leak_type)
     before, _, rest = said.sentence.partition("{value}")
     middle, _, after = rest.partition("{recipient}") if rest else ("", "", "")
@@ -178,11 +184,17 @@ def _view(finding: Finding, canary: Canary | None, masker: Masker, mode: str, *,
         captures=len({each.capture for each in finding.occurrences}),
         evidence=tuple(_evidence(finding, occurrence, masker) for occurrence in sample),
         left_out=left_out,
-        exhibit=_exhibit(finding, masker) if whole else None,
+        exhibit=_exhibit(finding, masker, keys) if whole else None,
     )
 
 
-def _exhibit(finding: Finding, masker: Masker) -> ExhibitView | None:
+def _keys(audit: Audit) -> dict[str, tuple[str, ...]]:
+    """By packet capture, the options that open it."""
+    options = tuple(part for name in audit.experiment.keys for part in ("--keys", name))
+    return {each.name: options for each in audit.captures if each.format.startswith("pcap")}
+
+
+def _exhibit(finding: Finding, masker: Masker, keys: dict[str, tuple[str, ...]]) -> ExhibitView | None:
     shown = finding.exhibit
     if shown is None:
         return None
@@ -209,7 +221,7 @@ def _exhibit(finding: Finding, masker: Masker) -> ExhibitView | None:
             )
             for each in shown.layers
         ),
-        command=shlex.join(("privacy-audit", "inspect", shown.capture, "--id", shown.transmission)),
+        command=command(shown.capture, shown.transmission, keys),
     )
 
 
@@ -283,20 +295,13 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
         path=masker.path(occurrence.path),
         layers=occurrence.layers,
         form=occurrence.form,
-        granularity=occurrence.granularity,
-        request=(
-            (Piece(text=occurrence.request),)
-            if occurrence.request.startswith(OWN_WORDS)
-            else masker.excerpt(occurrence.request, finding.canary, finding.inferred, typed=typed)
-        ),
         excerpt=masker.excerpt(occurrence.excerpt, finding.canary, finding.inferred, typed=typed),
-        command=command(occurrence),
     )
 
 
-def command(occurrence: Occurrence) -> str:
+def command(capture: str, transmission: str, keys: dict[str, tuple[str, ...]]) -> str:
     """The command that shows the transmission again; it names it by its id, never by a value."""
-    return shlex.join(("privacy-audit", "inspect", occurrence.capture, "--id", occurrence.transmission))
+    return shlex.join(("privacy-audit", "inspect", capture, "--id", transmission, *keys.get(capture, ())))
 
 
 def _stages(finding: Finding, masker: Masker) -> tuple[str, ...]:

@@ -145,6 +145,7 @@ def _entry(record: Http, masker: Masker) -> dict[str, Any]:
         "cache": {},
         "timings": {"send": -1, "wait": -1, "receive": -1},
         "_transmission": record.id,
+        "_capture": inert(record.capture, 200),
     }  # fmt: skip
     if record.dst:
         entry["serverIPAddress"] = record.dst

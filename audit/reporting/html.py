@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,17 +27,21 @@ from audit.reporting.masking import Masker, Piece
 from audit.reporting.wire import inert
 from audit.shipped import folder
 
+Paper = Literal["A4", "letter"]
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def render(audit: Audit, *, unmask: bool = False) -> str:
-    """The whole report as HTML. `unmask` shows every value and says so on each page."""
+def render(audit: Audit, *, unmask: bool = False, paper: Paper | None = None) -> str:
+    """The whole report as HTML. `unmask` shows every value and says so on each page; `paper` fixes the size
+    of printed pages, which the printer decides otherwise."""
     audit = canonical(audit)
     masker = Masker(audit, unmask=unmask)
     shown = modes.columns(audit)
     found = evidence.views(audit, masker)
     environment = _environment()
     css = Markup(environment.get_template("report.css").render())  # noqa: S704 (our own file, nothing put in)
+    if paper:
+        css += Markup(f"@page {{ size: {paper}; }}\n")  # noqa: S704 (one of two words)
     script = Markup(environment.get_template("report.js").render())  # noqa: S704 (our own file, nothing put in)
     located = places.places(audit)
     return environment.get_template("report.html").render(

@@ -26,7 +26,7 @@ from mitmproxy import version as mitmproxy_version
 from audit.canaries import Outline, plan
 from audit.experiment import load, save
 from audit.protocols.notes import AnyNote, Contact, Passed, Passing, PhaseMark, Quic, decode
-from audit.recording import live
+from audit.recording import live_report as live
 from audit.recording.marks import mark, running
 from tests.addons.proxies import ADDONS, ROOT, free_port, needs_mitmdump, proxy
 

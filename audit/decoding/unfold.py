@@ -321,7 +321,7 @@ class _Growth:
                 if len(piece.data) >= _MIN_TEXT and (not coding.chancy or self._promises(piece.data, data)):
                     yield piece, coding.markless
         if noise and has_head(data[:-_MIN_TEXT:-1]):
-            yield guesses.Reversed().peel(data, "", purse)[0], True
+            yield from ((piece, True) for piece in guesses.Reversed().peel(data, "", purse))
         if not text:
             for piece in embedded.starts(data, purse, markless=not self.spent[index]):
                 yield piece, piece.layer in _MARKLESS

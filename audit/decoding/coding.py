@@ -57,15 +57,15 @@ class Bounds:
     depth: int = 16
     fields: int = 200_000
     expansion: int = 1_000
-    bytes: int = 64 << 20
-    work: int = 512 << 20
-    guessing: int = 96 << 20
+    bytes: int = 32 << 20
+    work: int = 256 << 20
+    guessing: int = 48 << 20
     nesting: int = 512
 
     @lru_cache(16)  # noqa: B019  (values, not objects with a life)
     def of_guesses(self) -> Bounds:
         """What all guesses about one transmission may cost together."""
-        return replace(self, fields=40_000, bytes=48 << 20, work=self.guessing)
+        return replace(self, fields=40_000, bytes=32 << 20, work=self.guessing)
 
 
 @dataclass

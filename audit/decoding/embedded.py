@@ -32,7 +32,7 @@ _WIDE = tuple(
 _MAX_RUNS = 64
 _LEADS = 6  # how many bytes may stand before what is looked for
 _TAILS = 2  # and how many behind it
-_MIN = 36
+_MIN, _MIN_COMPRESSED = 24, 36
 _MOST = 1 << 16
 _STRUCTURES = (
     charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
@@ -90,7 +90,7 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
     have no header (if `markless`), and structures."""
     if not _MIN <= len(data) <= _MOST:
         return
-    if markless:
+    if markless and len(data) >= _MIN_COMPRESSED:
         for lead in range(1, _LEADS + 1):
             for engine in compression.likely(data, lead):
                 for piece in engine.begun(data[lead:], _TAILS, purse):
@@ -98,7 +98,7 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
             if lzstring.may_begin(data, lead):
                 for piece in lzstring.BYTES.peel(data[lead:], "", purse):
                     yield piece._replace(offset=lead)
-    if len(data) < _MIN_STRUCTURE or not speaks(data) or not purse.charge(len(data) * _LEADS * _TAILS):
+    if not speaks(data) or not purse.charge(len(data) * _LEADS * _TAILS):
         return
     for lead in range(1, _LEADS + 1):
         for tail in range(_TAILS + 1):
@@ -106,6 +106,3 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
             for coding in _STRUCTURES:
                 for piece in coding.peel(part, "", purse):
                     yield piece._replace(offset=(piece.offset or 0) + lead)
-
-
-_MIN_STRUCTURE = 48

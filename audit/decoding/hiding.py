@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from audit.decoding.base64_runs import hidden_text, known_head, mixed, unbase64
 from audit.decoding.evidence import is_clean, is_zlib, reads, telling
+from audit.decoding.radix import BASE58_WHOLE, unbase58
 
 _RUN_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _REMEMBERED = 128
@@ -111,6 +112,10 @@ def token_speaks(data: bytes) -> bool:
     decoded = unbase64(data)
     if decoded and (is_clean(decoded) or _SPEAKING.search(decoded) or decoded.count(0) * 6 > len(decoded)):
         return True
+    if BASE58_WHOLE.fullmatch(data):
+        decoded = unbase58(data)
+        if telling(decoded) or is_zlib(decoded) or _SPEAKING.search(decoded):
+            return True
     letters = data.rstrip(b"=")
     if len(letters) % 2 == 0 and not letters.lower().strip(b"0123456789abcdef"):
         decoded = bytes.fromhex(letters.decode("ascii"))
@@ -178,6 +183,6 @@ def _may_be_85(data: bytes) -> bool:
         word = match.group()
         odd = len(word) - len(word.translate(None, _ODD))
         enough = 1 if len(word) == len(data) else 2
-        if odd >= enough and odd * 16 >= len(word) and not word.startswith((b"http:", b"https:")):
+        if odd >= enough and odd * 32 >= len(word) and not word.startswith((b"http:", b"https:")):
             return True
     return False

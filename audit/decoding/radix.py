@@ -115,7 +115,7 @@ class Base32:
 
 
 _BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_BASE58_WHOLE = re.compile(rb"[1-9A-HJ-NP-Za-km-z]{12,16384}+")
+BASE58_WHOLE = re.compile(rb"[1-9A-HJ-NP-Za-km-z]{12,16384}+")
 _TO_BASE58 = bytes.maketrans(_BASE58, bytes(range(58)))
 
 
@@ -149,7 +149,7 @@ class Base58:
     bars = b'+/-{}. \n;?=%&\\:<$"!\x00\x01\x80'
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if not _BASE58_WHOLE.fullmatch(data) or not purse.charge(len(data) * 64):
+        if not BASE58_WHOLE.fullmatch(data) or not purse.charge(len(data) * 64):
             return []
         return [Piece("base58", unbase58(data), "", 0, len(data))]
 
@@ -203,7 +203,7 @@ class Base85:
         # a third of the alphabet are marks of punctuation
         odd = len(letters) != len(letters.translate(None, _ODD)) or data.startswith(b"<~")
         if (
-            len(letters.translate(None, _OF_NUMBERS)) * 4 < len(letters)
+            len(letters.translate(None, _OF_NUMBERS)) * 8 < len(letters)
             or (not odd and (len(letters) < 60 or letters.isalpha()))
             or b"://" in letters
             or not purse.charge(len(letters) * 16)

@@ -114,7 +114,6 @@ _CERTAIN = _PROOF | {
     "grpc",
     "cookie",
     "utf-8",
-    "gb18030",
     "brotli",
     "deflate",
 }

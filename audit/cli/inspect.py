@@ -16,11 +16,15 @@ from msgspec.structs import asdict, fields
 from audit.assessment.clock import rfc3339, rfc3339_of
 from audit.cli.following import following
 from audit.cli.targets import keys_option, path_of
-from audit.records import AnyRecord, Flow
+from audit.protocols import grpc
+from audit.protocols.malformed import Malformed
+from audit.records import AnyRecord, Flow, Http
 from audit.sources import Wanted, read, read_as
 from audit.sources.shape import Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
+_GRPC = "grpc"
+_OF_A_CALL = ("capture", "flow", "src", "sport", "dst", "dport", "id", "host", "direction", "secured_by")
 _OFTEN_EMPTY = ("tls_records_up", "tls_records_down", "parts")
 _encode = msgspec.json.Encoder().encode
 
@@ -67,13 +71,16 @@ def _told(path: Path, capture: str, wanted: Wanted, ids: tuple[str, ...]) -> Ite
     if ids:
         records = read(path, Path(capture).name, wanted)
         return (_whole(each) for each in records if getattr(each, "id", None) in ids)
-    return read_as(_Lines(), path, Path(capture).name, wanted)
+    lines = _Lines(wanted.kinds)
+    if wanted.kinds is not None and _GRPC in wanted.kinds:
+        wanted = wanted._replace(kinds=wanted.kinds - {_GRPC} | {"http"})
+    return read_as(lines, path, Path(capture).name, wanted)
 
 
 def _kinds(text: str | None) -> frozenset[str] | None:
     if text is None:
         return None
-    known = {struct.__struct_config__.tag for struct in get_args(AnyRecord)}
+    known = {struct.__struct_config__.tag for struct in get_args(AnyRecord)} | {_GRPC}
     wanted = {part.strip() for part in text.split(",") if part.strip()}
     if not wanted or wanted - known:
         raise click.BadParameter(f"kinds are {', '.join(sorted(map(str, known)))}", param_hint="--kind")
@@ -81,9 +88,19 @@ def _kinds(text: str | None) -> frozenset[str] | None:
 
 
 class _Lines:
-    """Records as JSON lines: their times as text, without what is not shown."""
+    """Records as JSON lines: their times as text, without what is not shown. A call by gRPC has a line of
+    its own beside that of its request."""
+
+    def __init__(self, kinds: frozenset[str] | None) -> None:
+        self._kinds = kinds
 
     def record(self, record: AnyRecord) -> bytes:
+        if not isinstance(record, Http):
+            return self._line(record)
+        line = self._line(record) if self._kinds is None or "http" in self._kinds else b""
+        return line + _call(record) if self._kinds is None or _GRPC in self._kinds else line
+
+    def _line(self, record: AnyRecord) -> bytes:
         values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
         values["time"] = rfc3339(record.time)
         if isinstance(record, Flow):
@@ -108,6 +125,24 @@ class _Lines:
             *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
         )
         return [_encode(row) + b"\n" for row in rows]
+
+
+def _call(http: Http) -> bytes:
+    """The line of a call by gRPC, nothing for any other request. `messages` are those that were sent."""
+    kind = next((value for name, value in http.headers if name.lower() == b"content-type"), b"")
+    if not kind.startswith(b"application/grpc"):
+        return b""
+    try:
+        messages = len(grpc.parse(http.body or b""))
+    except Malformed:
+        messages = 0
+    shared = {name: getattr(http, name) for name in _OF_A_CALL}
+    return (
+        _encode(
+            {"kind": _GRPC, **shared, "time": rfc3339(http.time), "method": http.path, "messages": messages}
+        )
+        + b"\n"
+    )
 
 
 def _whole(record: AnyRecord) -> bytes:

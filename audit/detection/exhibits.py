@@ -7,6 +7,7 @@ kept is the truth; masking is reporting's work. This module searches nothing: it
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
@@ -73,10 +74,21 @@ def _steps(
         steps.append(_layer(field, start, len(field.data) - start if size is None else size))
         if field.parent is None:
             return tuple(reversed(steps))
-        start, size = field.offset or 0, field.length
-        if field.offset is None:
-            start, size = 0, None
+        start, size = _origin(field, fields[field.parent])
         at = field.parent
+
+
+def _origin(field: Field, parent: Field) -> tuple[int, int | None]:
+    """Where in its parent a field was opened from: as it says, else where the same text stands
+    (plain or as JSON escapes it), else anywhere."""
+    if field.offset is not None:
+        return field.offset, field.length
+    text = json.dumps(field.data.decode("utf-8", "replace"))[1:-1].encode()
+    for form in (field.data, field.data.replace(b"/", b"\\/"), text, text.replace(b"/", b"\\/")):
+        at = parent.data.find(form)
+        if form and at >= 0:
+            return at, len(form)
+    return 0, None
 
 
 def _layer(field: Field, start: int, length: int) -> Layer:

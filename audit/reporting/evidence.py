@@ -21,7 +21,7 @@ from audit.reporting.tree import layer_words
 from audit.reporting.wording import words
 
 FIRST, LAST = 5, 2  # occurrences of a finding
-SHOWN, EXHIBITS = 500, 150  # findings of each state; findings with a transmission in full
+SHOWN, EXHIBITS = 300, 150  # findings of each state; findings with a transmission in full
 # header values that say how, not what: readable, if they hold nothing but these
 _PLAIN_HEADERS = frozenset({
     "accept", "accept-encoding", "connection", "content-encoding", "content-type", "dnt", "origin",

@@ -87,6 +87,11 @@ class Masker:
             return (Piece(text=text, hit=hit),) if text else ()
         return (Piece(text=self.mark(text), hit=hit, masked=True),)
 
+    def name(self, host: str) -> str:
+        """A host name: readable where it is a recipient's or was planted."""
+        planted = any(found for _, _, found in _stretches(host, self._planted_finder))
+        return host if planted or host.casefold() in self._hosts else self.mark(host)
+
     def inferred(self, value: str) -> str:
         """An inferred search or visit as the report may show it: of a visit, a recipient's name stays."""
         host = host_of(value)

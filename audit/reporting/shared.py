@@ -33,6 +33,15 @@ def masked(audit: Audit) -> Audit:
             ),
         ),
         findings=tuple(_finding(finding, masker) for finding in audit.findings),
+        devices=tuple(
+            structs.replace(
+                each, names={by: tuple(map(masker.mark, names)) for by, names in each.names.items()}
+            )
+            for each in audit.devices
+        ),
+        encrypted_dns=tuple(
+            structs.replace(each, names=tuple(map(masker.name, each.names))) for each in audit.encrypted_dns
+        ),
         recipients=tuple(
             structs.replace(row, findings=named(row.findings)) for row in audit.recipients
         ),

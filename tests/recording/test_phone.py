@@ -45,9 +45,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def quicker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample's pace leaves room for people who look on; a test needs less of it."""
-    monkeypatch.setattr(sample, "SETTLE", 7.0)
+def mobile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser says that it is a phone's; it is used at the sample's pace."""
     monkeypatch.setattr(sample, "FLAGS", (*sample.FLAGS, f"--user-agent={AGENT}"))
 
 

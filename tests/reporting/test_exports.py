@@ -15,7 +15,7 @@ import pytest
 from audit.decoding.channels import Channel
 from audit.detection.needles import Needles
 from audit.detection.search import Searcher
-from audit.records import Audit, Canary, Http
+from audit.records import Audit, Canary, DeviceSeen, EncryptedDns, Http
 from audit.reporting import exports, har_export
 from audit.reporting.findings import schema
 from audit.reporting.html import render
@@ -72,6 +72,26 @@ def test_masked_findings_fit_the_schema_and_can_be_read_back() -> None:
     audit = msgspec.json.decode(content, type=Audit)
     assert len(audit.findings) == len(sample.findings())
     assert audit.run.salt == audit.run.started == ""
+
+
+def test_names_of_devices_and_of_sites_asked_for_are_masked() -> None:
+    audit = msgspec.structs.replace(
+        sample.audit(),
+        devices=(DeviceSeen(address="10.0.0.2", names={"mdns": ("Annas-Phone.local",)}, audited=None),),
+        encrypted_dns=(
+            EncryptedDns(
+                host=None, ip="192.0.2.53", carrier="doh", mode="private", questions=2, distinct=2,
+                names=("clinic.example", "n7-lantern.example"),
+            ),
+        ),
+    )  # fmt: skip
+    content = exports.to_json(masked(audit)).decode()
+    assert "Annas-Phone" not in content
+    assert "clinic.example" not in content
+    assert "n7-lantern.example" in content
+    page = render(audit)
+    assert "Annas-Phone" not in page
+    assert "clinic.example" not in page
 
 
 def test_csv_has_a_row_for_each_finding_and_no_formulas() -> None:

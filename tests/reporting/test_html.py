@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from audit.assessment.leak_types import table
-from audit.records import Audit, Coverage, Experiment, Verdict
+from audit.records import Audit, Coverage, Experiment, OpaqueEntry, RecordSizes, Trials, Verdict
 from audit.reporting.html import render
 from audit.reporting.modes import columns, headline
 from audit.reporting.wording import leak_types
@@ -242,3 +242,39 @@ def test_many_occurrences_are_sampled_and_counted() -> None:
     text = render(msgspec.structs.replace(audit, findings=(many,)))
     assert f"First 5 and last 2 of {len(many.occurrences):,} occurrences" in text
     assert len(text) < 200_000
+
+
+def test_trials_and_what_could_not_be_opened_are_sections_of_their_own() -> None:
+    audit = sample.audit()
+    assert "Agreement over repeated trials" not in render(audit)
+    assert "What could not be opened" not in render(audit)
+    verdict = msgspec.structs.replace(audit.verdicts[1], trials=Trials(n=2, of=3))
+    opaque = OpaqueEntry(
+        host="sealed.example", ip=None, mode="private", channel="body", transmissions=3, values=4, bytes=2048,
+        largest=900, entropy=7.91, explanation=None,
+    )  # fmt: skip
+    sizes = RecordSizes(count=7, smallest=40, median=300, largest=1400)
+    flows = (
+        msgspec.structs.replace(audit.coverage.flows[1], tls_records_up=sizes),
+        *audit.coverage.flows[2:],
+    )
+    changed = msgspec.structs.replace(
+        audit,
+        verdicts=(audit.verdicts[0], verdict),
+        coverage=msgspec.structs.replace(audit.coverage, opaque=(opaque,), flows=flows),
+    )
+    text = Page(render(changed)).text
+    assert "Agreement over repeated trials" in text
+    assert "2 of 3" in text
+    assert "sealed.exampleprivatebody42.0 kB7.9nothing" in text
+    assert "40, 300, 1400" in text
+
+
+def test_four_questions_are_answered_first(page: Page) -> None:
+    assert "Did private mode leak?Yes." in page.text
+    assert "To whom, and where?Vendor Example Ltd (Singapore)" in page.text
+    assert "In what form?Readable after unpacking (base64, gzip), beside an identifier" in page.text
+    assert "What was not seen?11 of 64 connections could not be read" in page.text
+    nothing = Page(render(empty())).text
+    assert "Did private mode leak?Unknown." in nothing
+    assert "To whom, and where?Unknown." in nothing

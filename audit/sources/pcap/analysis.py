@@ -17,7 +17,7 @@ from audit.sources.pcap import addresses, payloads
 from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
-from audit.sources.pcap.ledger import Ledger, Resolved, Told
+from audit.sources.pcap.ledger import Answers, Ledger, Told
 from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
 from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
@@ -79,8 +79,8 @@ class Analysis:
         return bool(self._kinds)
 
     @property
-    def resolved(self) -> list[Resolved]:
-        """All addresses that DNS gave to names, in the order of the flows' batches."""
+    def resolved(self) -> Answers:
+        """The names that DNS gave to addresses."""
         return self._ledger.resolved
 
     def secrets(self, block: Secrets) -> None:
@@ -420,16 +420,6 @@ def _pairs(packets: Packets, shares: int) -> I64:
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
     return np.where(packets.proto == UDP, 0, together)
-
-
-def names_of(resolved: list[Resolved]) -> dict[str, list[Resolved]]:
-    """The history of each address, oldest first: when it got another name. `resolved` is in order."""
-    history: dict[str, list[Resolved]] = {}
-    for answer in resolved:
-        known = history.setdefault(answer.address, [])
-        if not known or known[-1].name != answer.name:
-            known.append(answer)
-    return history
 
 
 def told(analysis: Analysis, batches: Iterator[Batch]) -> Iterator[Told]:

@@ -4,7 +4,11 @@ protocol is known here, so accounting needs none of them.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
 
 if TYPE_CHECKING:
     from audit.sources.pcap.decryption.ring import KeyRing
@@ -22,6 +26,51 @@ class Resolved(NamedTuple):
     name: str
 
 
+class Answers:
+    """What was resolved. Each pair of address and name is kept once: many are given again and again."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[str, str], int] = {}
+        self._numbers = array("q")
+        self._given = array("q")  # places of the pairs
+
+    def add(self, number: int, address: str, name: str) -> None:
+        """At packet `number` the address was said to be the name's."""
+        self._numbers.append(number)
+        self._given.append(self._pairs.setdefault((address, name), len(self._pairs)))
+
+    def packed(self) -> bytes:
+        """All of it, for another process."""
+        return msgspec.msgpack.encode((list(self._pairs), self._numbers.tobytes(), self._given.tobytes()))
+
+    def take(self, packed: bytes) -> None:
+        """Add what another process knows."""
+        pairs, numbers, given = _PACKED.decode(packed)
+        places = array("q", (self._pairs.setdefault(pair, len(self._pairs)) for pair in pairs))
+        self._numbers.frombytes(numbers)
+        self._given.extend(places[place] for place in array("q", given))
+
+    def history(self) -> dict[str, list[Resolved]]:
+        """For each address when it got another name, oldest first."""
+        pairs = list(self._pairs)
+        ranks = np.empty(len(pairs), dtype=np.int64)
+        ranks[sorted(range(len(pairs)), key=pairs.__getitem__)] = np.arange(len(pairs))
+        addresses: dict[str, int] = {}
+        owners = np.array([addresses.setdefault(address, len(addresses)) for address, _ in pairs], np.int64)
+        given, numbers = np.array(self._given, np.int64), np.array(self._numbers, np.int64)
+        order = np.lexsort((ranks[given], numbers, owners[given]))
+        given, numbers = given[order], numbers[order]
+        changes = np.flatnonzero(np.diff(given, prepend=-1))
+        history: dict[str, list[Resolved]] = {}
+        for number, place in zip(numbers[changes].tolist(), given[changes].tolist(), strict=True):
+            answer = Resolved(number, *pairs[place])
+            history.setdefault(answer.address, []).append(answer)
+        return history
+
+
+_PACKED = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], bytes, bytes])
+
+
 class Ledger:
     """Everything the tellers of one reading have told."""
 
@@ -33,4 +82,4 @@ class Ledger:
         self.ring = ring
         self.bodies = bodies
         self.told: list[Told] = []
-        self.resolved: list[Resolved] = []
+        self.resolved = Answers()

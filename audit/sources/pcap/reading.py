@@ -18,9 +18,9 @@ from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
-from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis, names_of
+from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
-from audit.sources.pcap.ledger import Resolved, Told
+from audit.sources.pcap.ledger import Answers, Told
 from audit.sources.pcap.phased import Span
 from audit.sources.shape import AsRecords, Shape
 
@@ -66,9 +66,8 @@ def read(
 
         ring = KeyRing(keys)
 
-    def steps(share: int, exchange: Callable[[list[Resolved]], list[Resolved]]) -> Iterator[list[Told]]:
+    def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)
-        named: list[Resolved] = []
         damages: list[Gap] = []
         number = 1
         for item in items(source, chunk, more):
@@ -80,7 +79,8 @@ def read(
                 if len(damages) < _MAX_DAMAGES:
                     damages.append(_gap(capture, item))
             elif isinstance(item, Names):
-                named += _given(item)
+                if share == 0 and item.names:
+                    analysis.resolved.add(0, _address(item), item.names[0].lower())
             else:
                 analysis.secrets(item)
         if number == 1 and damages and source.gap is None:
@@ -91,7 +91,7 @@ def read(
         if share == 0:
             gaps.extend([*damages, *unread(analysis, capture)])
         if "flow" in wanted:
-            history = names_of(exchange(analysis.resolved if share else [*named, *analysis.resolved]))
+            history = exchange(analysis.resolved).history()
             for numbers, columns in listing.flows(analysis, capture, history, number):
                 yield list(zip(numbers, numbers, repeat(0), shape.flows(columns), strict=False))
 
@@ -127,14 +127,14 @@ def _modern(source: Opened) -> bool:
     return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
 
 
-def _given(item: Names) -> list[Resolved]:
+def _address(item: Names) -> str:
     size = len(item.address)
     high, low = (
         (addresses.HIGH, int.from_bytes(item.address, "big"))
         if size == 4
         else (int.from_bytes(item.address[:8], "big"), int.from_bytes(item.address[8:], "big"))
     )
-    return [Resolved(0, addresses.text(high, low), name.lower()) for name in item.names[:1]]
+    return addresses.text(high, low)
 
 
 def _gap(capture: str, damage: Damage) -> Gap:

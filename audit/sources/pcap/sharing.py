@@ -14,15 +14,14 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from audit.records import AnyRecord
-from audit.sources.pcap.ledger import Resolved, Told
+from audit.sources.pcap.ledger import Answers, Told
 
-Steps = Callable[[int, Callable[[list[Resolved]], list[Resolved]]], Iterator[list[Told]]]
+Steps = Callable[[int, Callable[[Answers], Answers]], Iterator[list[Told]]]
 """The work of a share (by its number): what it tells in each step. In between it may ask, with what it knows
 of names, for what all shares know of them."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _told = msgspec.msgpack.Decoder(list[tuple[int, int, int, AnyRecord | bytes]])
-_packed = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], list[tuple[int, int]]])
 
 
 def possible() -> bool:
@@ -32,7 +31,6 @@ def possible() -> bool:
 
 def shared(count: int, steps: Steps) -> Iterator[list[Told]]:
     """What `count` shares told, step by step, each step in order."""
-
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []
     processes = []
@@ -57,33 +55,23 @@ def shared(count: int, steps: Steps) -> Iterator[list[Told]]:
             process.join()
 
 
-def _exchanged(pipes: list[Connection], mine: list[Resolved]) -> list[Resolved]:
-    every = mine + [answer for pipe in pipes for answer in _unpack(pipe.recv_bytes())]
-    every.sort()
-    packed = _pack(every) if pipes else b""
+def _exchanged(pipes: list[Connection], mine: Answers) -> Answers:
+    for pipe in pipes:
+        mine.take(pipe.recv_bytes())
+    packed = mine.packed() if pipes else b""
     for pipe in pipes:
         pipe.send_bytes(packed)
-    return every
-
-
-def _pack(answers: list[Resolved]) -> bytes:
-    """Answers with each pair of address and name written once: many are given again and again."""
-    places: dict[tuple[str, str], int] = {}
-    given = [(number, places.setdefault((address, name), len(places))) for number, address, name in answers]
-    return _encode((list(places), given))
-
-
-def _unpack(packed: bytes) -> list[Resolved]:
-    pairs, given = _packed.decode(packed)
-    return [Resolved(number, *pairs[place]) for number, place in given]
+    return mine
 
 
 def _work(pipe: Connection, steps: Steps, share: int) -> None:
     """One share in its own process, from the first step to the last."""
 
-    def exchange(mine: list[Resolved]) -> list[Resolved]:
-        pipe.send_bytes(_pack(mine))
-        return _unpack(pipe.recv_bytes())
+    def exchange(mine: Answers) -> Answers:
+        pipe.send_bytes(mine.packed())
+        every = Answers()
+        every.take(pipe.recv_bytes())
+        return every
 
     for told in steps(share, exchange):
         pipe.send_bytes(_encode(told))

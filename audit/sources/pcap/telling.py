@@ -7,7 +7,6 @@ handed over as sent; nothing is decoded here.
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
@@ -27,7 +26,7 @@ from audit.records import (
 )
 from audit.sources import doh
 from audit.sources.pcap.decryption.ring import KeyRing
-from audit.sources.pcap.ledger import Ledger, Resolved
+from audit.sources.pcap.ledger import Ledger
 
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
@@ -183,7 +182,7 @@ class Teller:
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
                     name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
-                    self._ledger.resolved.append(Resolved(self.number, answer.data, intern(name.lower())))
+                    self._ledger.resolved.add(self.number, answer.data, name.lower())
                     if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
                         self.calls_itself(side, answer.name, carrier)
 

@@ -376,7 +376,11 @@ class Analysis:
         rest = np.isin(owners, np.union1d(fresh, np.array(opened, dtype=np.int64)))
         kinds[rest & (kinds != payloads.QUIC)] = payloads.QUIC_REST
         if self._ring is not None and (self._ring.paths or len(fresh)):
-            kinds[(kinds == 0) & (data[at] & 0xC0 == 0x40)] = payloads.QUIC_REST
+            short = data[at] & 0xC0 == 0x40
+            kinds[(kinds == 0) & short] = payloads.QUIC_REST
+            kinds[(kinds == payloads.PLAIN) & short] = (
+                payloads.QUIC_OR_PLAIN
+            )  # it may look like text by chance
 
 
 _Segment = tuple[int, int, int, int, int, int, int, int, int]

@@ -18,6 +18,7 @@ from audit.sources.pcap.telling import Teller
 _Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
 _CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
+_QUIC = (payloads.QUIC, payloads.QUIC_REST, payloads.QUIC_OR_PLAIN)
 _MAX_HELLOS = 32  # per flow
 _MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
 
@@ -60,8 +61,11 @@ class Datagrams:
         try:
             if kind == payloads.DNS:
                 self._dns_message(side, data)
-            elif kind in (payloads.QUIC, payloads.QUIC_REST) and self.teller.ring is not None:
-                if self._opened is None and (kind == payloads.QUIC or self.teller.ring.leads_to(data)):
+            elif kind == payloads.QUIC_OR_PLAIN and not self._opened and not self._leads(data):
+                self.teller.message(side, data, "udp")
+                self._who(side, data)
+            elif kind in _QUIC and self.teller.ring is not None:
+                if self._opened is None and (kind == payloads.QUIC or self._leads(data)):
                     self._opened = Quic(self.teller, self.teller.ring)
                 if self._opened is not None:
                     self._opened.feed(side, data)
@@ -89,6 +93,10 @@ class Datagrams:
             said = ssdp.parse(data)
             name = said.friendly_name or (said.user_agent if said.kind == "search" else said.server)
             self.teller.calls_itself(side, name, "ssdp")
+
+    def _leads(self, data: bytes) -> bool:
+        """Whether a packet is sent to a QUIC connection that another flow began."""
+        return self.teller.ring is not None and self.teller.ring.leads_to(data) is not None
 
     def _dns_message(self, side: int, data: bytes) -> None:
         nbns = self.carrier == "nbns"

@@ -61,7 +61,7 @@ def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
     return telling
 
 
-DNS, QUIC, GQUIC, DTLS, PLAIN, SCTP, QUIC_REST = 1, 2, 3, 4, 5, 6, 7
+DNS, QUIC, GQUIC, DTLS, PLAIN, SCTP, QUIC_REST, QUIC_OR_PLAIN = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) -> U8:

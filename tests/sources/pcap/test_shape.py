@@ -22,22 +22,22 @@ def test_flows_as_lines_are_the_lines_of_flows() -> None:
     flows = list(read(CAPTURE, CAPTURE.name, wanted))
     assert len(flows) > 10
     assert all(isinstance(flow, Flow) for flow in flows)
-    lines = _Lines()
+    lines = _Lines(frozenset({"flow"}))
     assert list(read_as(lines, CAPTURE, CAPTURE.name, wanted)) == [lines.record(flow) for flow in flows]
 
 
 @pytest.mark.parametrize("kinds", [None, frozenset({"flow", "dns"})])
 def test_lines_stand_in_the_order_of_records(kinds: frozenset[str] | None) -> None:
-    lines, wanted = _Lines(), Wanted(kinds)
+    lines, wanted = _Lines(kinds), Wanted(kinds)
     records = list(read(CAPTURE, CAPTURE.name, wanted))
     assert list(read_as(lines, CAPTURE, CAPTURE.name, wanted)) == [lines.record(one) for one in records]
 
 
 def test_lines_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = list(read_as(_Lines(), CAPTURE, CAPTURE.name, Wanted()))
+    alone = list(read_as(_Lines(None), CAPTURE, CAPTURE.name, Wanted()))
     monkeypatch.setattr(reading, "_WORTH_SHARING", 0)
     for jobs in (2, 3):
-        assert list(read_as(_Lines(), CAPTURE, CAPTURE.name, Wanted(jobs=jobs))) == alone
+        assert list(read_as(_Lines(None), CAPTURE, CAPTURE.name, Wanted(jobs=jobs))) == alone
         records = Counter(map(repr, read(CAPTURE, CAPTURE.name, Wanted(jobs=jobs))))
         assert records == Counter(map(repr, read(CAPTURE, CAPTURE.name)))
 

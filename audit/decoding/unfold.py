@@ -350,8 +350,7 @@ class _Growth:
         for index in range(len(self.fields) - 1, 0, -1):
             root = self.guess[index]
             above = self.fields[index].parent or 0
-            if root is not None:
-                proof[index] = max(proof[index], self._proof(index, root))
+            proof[index] = max(proof[index], self._proof(index, root))
             proof[above] = max(proof[above], proof[index])
             if proof[index]:
                 best[above] = max(best.get(above, (0, 0)), (proof[index], -index))
@@ -371,9 +370,11 @@ class _Growth:
             kept.append(field)
         return kept
 
-    def _proof(self, index: int, root: int) -> int:
-        """2: it holds what is looked for; 1: it shows that the guess was right; 0: neither."""
+    def _proof(self, index: int, root: int | None) -> int:
+        """2: it holds what is looked for; 1: it shows that the reading was right; 0: neither."""
         field = self.fields[index]
+        if root is None:
+            return int(field.layers[-1] in _PROOF or (is_clean(field.data) and marked(field.data)))
         if index in self.holding:
             return 2
         if index != root and field.layers[-1] in _PROOF:

@@ -91,8 +91,9 @@ def test_another_capture_than_the_analysed_one_is_not_signed(folder: Path) -> No
 
 def test_keys_are_read_and_others_refused(tmp_path: Path) -> None:
     none = serialization.NoEncryption()
-    for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH):
-        path = tmp_path / form.name
+    forms = {"pkcs8": serialization.PrivateFormat.PKCS8, "openssh": serialization.PrivateFormat.OpenSSH}
+    for name, form in forms.items():
+        path = tmp_path / name
         path.write_bytes(KEY.private_bytes(serialization.Encoding.PEM, form, none))
         assert manifest.load_key(path).private_bytes_raw() == bytes(range(32))
     path = tmp_path / "rsa"

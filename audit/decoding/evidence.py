@@ -23,6 +23,8 @@ _ADDRESS = re.compile(rb"https?:|www\.|\.(?:com|net|org|html?|php)\b|%2F|%3A")
 _OTHERS = b"!#$*;<>@[\\]^`{|}~\t\n\r"
 # the heads of small maps and arrays in MessagePack and CBOR
 _SMALL = frozenset((*range(0x81, 0x90), *range(0xA1, 0xB0)))
+# (RFC 1950, 2.2: the headers that zlib itself writes, at an inner offset too)
+_ZLIB_INSIDE = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _SHOWING = re.compile(rb"[ -~]{4}|" + b"|".join(map(re.escape, HEADS)))
 _LOOK = 1 << 16
 _PEEK = 1024
@@ -62,6 +64,7 @@ def is_noise(data: bytes) -> bool:
         or data.isascii()
         or data[0] in _SMALL
         or _SHOWING.search(data)
+        or _ZLIB_INSIDE.search(data)
         or is_zlib(data)
     ):
         return False

@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import string
+import zlib
 
 import pytest
 
@@ -115,3 +116,12 @@ def test_plain_json_gives_its_values_and_nothing_else() -> None:
         ("$.model", b"Redmi Note 8"),
         ("$.at", b"1588291200123"),
     ]
+
+
+def test_short_zlib_in_a_frame_is_no_noise() -> None:
+    packed = zlib.compress(b"vabodu kiremu h4q2")
+    for body in (
+        b"\x0a" + bytes([len(packed) + 2]) + b"\x12" + bytes([len(packed)]) + packed + b"\x18\x05",
+        b"\x01\x00\x00\x20\x01\x29\x00\x00" + packed,
+    ):
+        assert any(field.data == b"vabodu kiremu h4q2" for field in unfold(body).fields)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +56,7 @@ def capture(
     from audit.recording.control import Control
     from audit.recording.onboarding import as_text, onboarding
     from audit.recording.qr import drawn
+    from audit.recording.stopping import stop_signals
 
     try:
         chosen = proxy_mode.parse(mode, port)
@@ -97,7 +95,7 @@ def capture(
             say(f"Control page, for this computer only: {control.url}")
             say("Recording; end it with Ctrl-C.")
 
-        with _stop_signals() as stopped:
+        with stop_signals() as stopped:
             try:
                 sitting.run(planned, ready, stopped)
             finally:
@@ -118,16 +116,3 @@ def _system(text: str) -> tuple[Any, int | None]:
             "name android, ios or desktop, with a version if you like: android-14", param_hint="--device"
         )
     return name, int(version) if version else None
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came since; neither does anything else meanwhile."""
-    came: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in zip(both, before, strict=True):
-            signal.signal(number, handler)

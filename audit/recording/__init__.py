@@ -1,1 +1,1 @@
-"""What happens around the recording addons: proxy, sniffer, onboarding, control page (to come)."""
+"""What happens around the recording addons: proxy, sniffer, onboarding, control page."""

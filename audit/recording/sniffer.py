@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import select
-import signal
 import socket
 import struct
 import sys
@@ -28,6 +27,7 @@ from audit.experiment import FILE_NAME, BadExperiment, load, save
 from audit.protocols import pcapng
 from audit.recording import glimpse, privileges
 from audit.recording.rotation import Rotation
+from audit.recording.stopping import stop_signals
 from audit.records import Experiment
 
 SNAPLEN = 262_144  # bytes per packet; nothing a network card hands over is longer
@@ -65,7 +65,7 @@ class Sniffer:
             BadRecording: there is no such interface, no permission, no space left, ...
             BadExperiment: the folder's `experiment.toml` cannot be used.
         """
-        with _stop_signals() as stopped, self._listening() as listener:
+        with stop_signals() as stopped, self._listening() as listener:
             try:
                 if done := privileges.drop(self._folder):
                     self._say(done)
@@ -230,16 +230,3 @@ class Sniffer:
                 save(structs.replace(experiment, captures=captures), self._folder)
         except BadExperiment as error:
             self._say(f"{path.name} is recorded, but not named among the captures: {error}")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came since; neither does anything else meanwhile."""
-    came: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in zip(both, before, strict=True):
-            signal.signal(number, handler)

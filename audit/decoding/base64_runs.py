@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from audit.decoding.coding import LOWER, UPPER, Piece, Purse
-from audit.decoding.evidence import inflates, is_clean, telling
+from audit.decoding.evidence import inflates, telling
 
 # JSON writers leave the line breaks of MIME escaped or raw; possessive, so that no run is read twice
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{10,}+(?:(?:\r?\n|\\r\\n|\\n)[A-Za-z0-9+/_-]{4,}+)*+={0,2}")
@@ -149,10 +149,18 @@ def _inside(run: bytes, start: int, *, aligned: bool = False) -> Iterator[Piece]
     decoded = _aligned(run, at)
     if len(decoded) >= 6:
         yield Piece(_named(run[at:]), decoded, "", start + at, len(run) - at)
-        if match.re is _TEXT and is_clean(decoded):
+        if match.re is _TEXT:
             # the letters that it is glued to may have become text too
-            for lead in range(1, min(_LEADS, len(decoded) - 6) + 1):
+            begin = _text_begins(decoded, (match.start() - at) // 4 * 3)
+            for lead in range(begin or 1, min(begin + _LEADS, len(decoded) - 6) + 1):
                 yield Piece(_named(run[at:]), decoded[lead:], "", start + at, len(run) - at, guess=True)
+
+
+def _text_begins(data: bytes, at: int) -> int:
+    """Where the printable ASCII around `at` begins."""
+    while at and 32 <= data[at - 1] < 127:
+        at -= 1
+    return at
 
 
 def _aligned(run: bytes, at: int) -> bytes:

@@ -40,13 +40,22 @@ _BASE32 = re.compile(rb"(?<![0-9A-Za-z])(?:[A-Z2-7]{12,}+|[a-z2-7]{12,}+)(?![0-9
 _ENTITY = re.compile(rb"&#?[0-9A-Za-z]{1,31};")
 _BROKEN = re.compile(rb"(?:[0-9]++[A-Za-z]{1,4}+){4}")
 # (of pairs of hex digits, also rotated by thirteen)
-_QUOTED = re.compile(rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=|[0-9N-S]{2}=[0-9N-S]{2})")
+_QUOTED = re.compile(
+    rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}|[0-9N-S]{2}=[0-9N-S]{2}"
+    rb"|[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2})"
+)
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
 _SPEAKING = re.compile(rb"[ -~]{5}")
 _SOLID = re.compile(rb"[0-9A-Za-z]{12}")
 _UUENCODED = re.compile(rb"begin [0-7]{3,4} [^\r\n]{1,255}\r?\n")
 _DENSE = re.compile(rb"[^\s\"]{10,}")
 _ODD = b"!#$()*;<>?@^`|~"
+# a short word of all sorts of letters, with a mark in it that few words have
+_GIT85 = re.compile(
+    rb"(?=[^()?&{}%]{0,63}[()?&{}%])(?=[^A-Z]{0,63}[A-Z])(?=[^a-z]{0,63}[a-z])(?=[^0-9]{0,63}[0-9])"
+    rb"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{10,64}"
+)
+_SHORT_85 = 64
 
 
 # Short words, numbers, lower-case names with separators, UUIDs.
@@ -147,7 +156,9 @@ def may_hide(data: bytes) -> bool:
         if _may_be_coded(data[at:end]):
             return True
         at = classes.find(_RUN, end)
-    return b"!" in classes and _may_be_85(data)
+    return (b"!" in classes and _may_be_85(data)) or (
+        len(data) <= _SHORT_85 and _GIT85.fullmatch(data) is not None
+    )
 
 
 def _may_be_coded(run: bytes) -> bool:

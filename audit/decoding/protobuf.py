@@ -17,6 +17,7 @@ _DECLARED = ("protobuf", "proto")
 _MAX_FIELD = 1 << 29
 _LIKELY_FIELD = 4096
 _FIXED = {1: 8, 5: 4}
+_TEXT_FIRST = 0x0A  # the key of a first field of text: with its length a letter, all may be printable
 
 
 class _Leaf(NamedTuple):
@@ -35,7 +36,7 @@ class Protobuf:
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         declared = any(word in hint for word in _DECLARED)
-        if not declared and not _begins(data):
+        if not declared and not (_begins(data) and (data[0] == _TEXT_FIRST or not is_clean(data))):
             return []
         leaves: list[_Leaf] = []
         if not self._walk(data, 0, len(data), "", leaves, purse):

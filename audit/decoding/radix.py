@@ -61,6 +61,7 @@ class Hex:
                 decoded = binascii.unhexlify(_digits(match.group()))
                 pieces.append(Piece("hex", decoded, "", match.start(), len(match.group())))
                 if len(pieces) == _MAX_RUNS:
+                    purse.note("fields", f"hex: more than {_MAX_RUNS} runs in one value")
                     break
         return pieces
 
@@ -104,7 +105,8 @@ class Base32:
                 continue
             decoded = standard.b32decode(letters.upper() + b"=" * (-len(letters) % 8))
             # letters of one case and the digits 2 to 7 alone are rare by chance at this length
-            evident = len(letters) >= 24 and not letters.isalpha()
+            wide = decoded.count(0) * 3 >= len(decoded)
+            evident = len(letters) >= 24 and (wide or not letters.isalpha())
             if telling(decoded) or evident or letters.isupper():
                 guess = not (telling(decoded) or evident)
                 pieces.append(Piece("base32", decoded, "", match.start(), len(match.group()), guess=guess))
@@ -185,7 +187,7 @@ class Base85:
     covers = True
     chancy = False
     markless = False
-    needs = (b'!"{};?=%&\\:<$./-+',)
+    needs = (b'!"{};?=%&\\:<$./-+' + DIGIT,)
     bars = b"\x00\x01\x80"
 
     def __init__(self, name: str, alphabet: bytes, prepare: Callable[[bytes], bytes | None]) -> None:
@@ -200,8 +202,12 @@ class Base85:
         letters = self._prepare(data)
         if letters is None or letters.translate(None, self._alphabet):
             return []
-        # a third of the alphabet are marks of punctuation
-        odd = len(letters) != len(letters.translate(None, _ODD)) or data.startswith(b"<~")
+        # a third of the alphabet are marks of punctuation; in UTF-32 there are many zeros
+        odd = (
+            len(letters) != len(letters.translate(None, _ODD))
+            or data.startswith(b"<~")
+            or letters.count(b"000") * 8 > len(letters)
+        )
         if (
             len(letters.translate(None, _OF_NUMBERS)) * 8 < len(letters)
             or (not odd and (len(letters) < 60 or letters.isalpha()))
@@ -246,7 +252,10 @@ class Uuencode:
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
         match = _UU.search(data)
-        while match and len(pieces) < _MAX_RUNS:
+        while match:
+            if len(pieces) == _MAX_RUNS:
+                purse.note("fields", f"uuencode: more than {_MAX_RUNS} files in one value")
+                break
             end = data.find(b"\nend", match.end() - 1)
             end = len(data) if end < 0 else end
             out: list[bytes] = []

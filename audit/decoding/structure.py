@@ -204,9 +204,9 @@ class JsonWithin:
         text = data.decode("utf-8", "surrogateescape")
         pieces: list[Piece] = []
         at = failures = documents = 0
-        while failures < _MAX_FAILURES and documents < _MAX_DOCUMENTS:
-            match = _WITHIN.search(text, at)
-            if not match:
+        while match := _WITHIN.search(text, at):
+            if failures == _MAX_FAILURES or documents == _MAX_DOCUMENTS:
+                purse.note("fields", f"json: looked for at {failures + documents} places within one text")
                 break
             start = match.start()
             at = start + 1
@@ -313,9 +313,12 @@ class Cookies:
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         if hint != "cookie" and not (b"; " in data and _COOKIES.fullmatch(data)):
             return []
-        pieces = []
+        pieces: list[Piece] = []
         at = 0
-        for part in data.split(b";")[:_MAX_PARTS]:
+        for part in data.split(b";"):
+            if len(pieces) >= _MAX_PARTS:
+                purse.note("fields", f"cookie: more than {_MAX_PARTS} values")
+                break
             name, equals, value = part.partition(b"=")
             if not equals:
                 name, value = b"", part
@@ -340,7 +343,7 @@ class Address:
         match = _ADDRESS.match(data)
         if not match or (match.end() < len(data) and data[match.end()] not in b"?#"):
             return []
-        pieces = self._segments(match.group())
+        pieces = self._segments(match.group(), purse)
         start = match.end() + 1
         query, _, fragment = data[start:].partition(b"#")
         if data[match.end() : start] == b"?" and query:
@@ -349,12 +352,15 @@ class Address:
             pieces += form_pieces(fragment, start + len(query) + 1, self.name, purse)
         return pieces
 
-    def _segments(self, path: bytes) -> list[Piece]:
+    def _segments(self, path: bytes, purse: Purse) -> list[Piece]:
         if b"/" not in path:
             return []
         pieces: list[Piece] = []
         at = 0
-        for index, segment in enumerate(path.split(b"/")[:_MAX_SEGMENTS]):
+        for index, segment in enumerate(path.split(b"/")):
+            if index == _MAX_SEGMENTS:
+                purse.note("fields", f"url: more than {_MAX_SEGMENTS} segments of a path")
+                break
             if b"%" in segment or (len(segment) >= 12 and not plain(segment)):
                 pieces.append(Piece(self.name, segment, f"/{index}", at, len(segment)))
             at += len(segment) + 1

@@ -24,6 +24,7 @@ _SOFT = re.compile(rb"=(?:[0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _UTF8 = re.compile(rb"=[C-F][0-9A-F]=[89AB][0-9A-F]")
 _SPACES = re.compile(rb"=20[^&;,]")
 _DENSE = re.compile(rb"=[0-9A-F]{2}=[0-9A-F]{2}=[0-9A-F]{2}")
+_SEVERAL = re.compile(rb"=[0-9A-F]{2}=[0-9A-F]{2}|=[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2}")
 _LABELS = re.compile(
     rb"(?<![A-Za-z0-9-])(?:[A-Za-z0-9-]{1,63}\.){0,16}xn--[A-Za-z0-9-]{1,59}(?:\.[A-Za-z0-9-]{1,63}){0,16}"
 )
@@ -32,7 +33,8 @@ _MAX_HOSTS = 256
 
 class Percent:
     """Percent-encoding of the whole value. In a form's value `+` stands for a space too (WHATWG URL,
-    5.1); as some clients forget to encode a `+` of base64, the value is then opened both ways."""
+    5.1); as some clients forget to encode a `+` of base64, the value is then opened both ways. Anywhere
+    else a space may have been written so all the same: a guess."""
 
     name = "percent"
     covers = True
@@ -47,6 +49,8 @@ class Percent:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data)))
         if encoded and (not spaced or b" " not in data):
             pieces.append(Piece(self.name, _unquote(data), "", 0, len(data)))
+        if encoded and not spaced and b"+" in data and b" " not in data:
+            pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data), guess=True))
         return pieces
 
 
@@ -128,7 +132,7 @@ class QuotedPrintable:
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         sure = hint == self.name or self._evident(data)
-        if not sure and not _SPACES.search(data):
+        if not sure and not (_SPACES.search(data) or (_SEVERAL.search(data) and _all_signs(data))):
             return []
         out = quopri.decodestring(data)
         return [Piece(self.name, out, "", 0, len(data), guess=not sure)] if out != data else []
@@ -138,7 +142,11 @@ class QuotedPrintable:
         signs = (b"=3D", b"=\n", b"=\r\n")
         if not (any(sign in data for sign in signs) or _UTF8.search(data) or _DENSE.search(data)):
             return False
-        return len(_SOFT.findall(data)) == data.count(b"=")
+        return _all_signs(data)
+
+
+def _all_signs(data: bytes) -> bool:
+    return len(_SOFT.findall(data)) == data.count(b"=")
 
 
 class Punycode:

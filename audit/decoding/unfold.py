@@ -185,9 +185,7 @@ class _Growth:
         self.spent = [False]
         self.doubtful: list[tuple[int, list[Piece]]] = []
         self.tried: set[tuple[bytes, bool]] = set()
-        self.top: dict[int, int] = {}  # of a field in a guess, the evident one that was guessed at
         self.holding: set[int] = set()  # the fields in guesses that hold what is looked for
-        self.solved: set[int] = set()  # the evident ones in whose guesses such a field is
 
     def tree(self, hints: tuple[str, ...]) -> Tree:
         """Grows what is evident, then what is guessed, and cuts off the guesses that led to nothing."""
@@ -198,8 +196,7 @@ class _Growth:
         for index, readings in self.doubtful:  # grows under way
             if purse.work <= 0:
                 break
-            if self.top.get(index, index) not in self.solved:
-                self._guess(index, readings, purse)
+            self._guess(index, readings, purse)
         if any(hit.bound in ("fields", "bytes", "time") for hit in purse.hits):
             self.purse.note("time", "not every reading of what nothing marks was tried to its end")
         return Tree(self._pruned(), self.purse.hits)
@@ -248,11 +245,8 @@ class _Growth:
         self.fields.append(_below(self.fields[index], index, piece))
         self.guess.append(guess)
         self.spent.append(spent)
-        if guess is not None:
-            top = self.top[child] = self.top.get(index, index)
-            if self.sought and self.sought.holds(piece.data):
-                self.holding.add(child)
-                self.solved.add(top)
+        if guess is not None and self.sought and self.sought.holds(piece.data):
+            self.holding.add(child)
 
     def _open(self, index: int, hints: tuple[str, ...], purse: Purse) -> tuple[list[Piece], tuple[str, ...]]:
         """What the first declaration that is true opens, or what opens undeclared."""
@@ -417,8 +411,10 @@ def _peel(codings: tuple[Coding, ...], data: bytes, hint: str, purse: Purse) -> 
 
 def _is_sure(found: list[Piece], hint: str) -> bool:
     first = found[0]
-    if first.layer in _CERTAIN or hint in _DECLARING:
+    if first.layer in _PROOF or hint in _DECLARING:
         return True
+    if first.layer in _CERTAIN:
+        return any(len(piece.data) >= 4 and telling(piece.data) for piece in found)
     return is_clean(first.data) and names_address(first.data)
 
 

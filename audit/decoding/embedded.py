@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from audit.decoding import bond, charset, compression, dns_message, lzstring, packed, protobuf
+from audit.decoding import bond, charset, compression, dns_message, lzstring, multipart, packed, protobuf
 from audit.decoding.coding import BINARY, Piece, Purse
 from audit.decoding.evidence import HEADS
 from audit.decoding.hiding import may_hide
@@ -35,7 +35,7 @@ _TAILS = 2  # and how many behind it
 _MIN, _MIN_COMPRESSED = 24, 36
 _MOST = 1 << 16
 _STRUCTURES = (
-    charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
+    multipart.Multipart(), charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
     charset.Gb18030(), dns_message.DnsMessage(),
 )  # fmt: skip
 

@@ -75,9 +75,14 @@ _CODED = re.compile(
 )
 _RUN = re.compile(rb"[0-9a-f]{16,}+|[0-9A-F]{16,}+|[A-Z2-7]{24,}+|[a-z2-7]{24,}+|[A-Za-z0-9+/]{24,}+")
 DISGUISES = (Reversed(), Rot13())
+# the alphabets of 85 letters leave out some marks that a wrong key soon makes
+_OF_85 = tuple(
+    bytes(c for c in range(33, 127) if c not in without) for without in (b"vwxy{|}", b"\"',./:[\\]")
+)
 _SAMPLE = 4096
 _SHORT_SAMPLE = 64
 _RANKED = 256
+_MIN_85 = 20
 _HIGH = bytes(range(128, 256))
 _CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
 _LIKELY = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \"':/.,{}[]=&%_-?+\n"
@@ -87,13 +92,16 @@ _BARRED_BY = [sum(1 << (byte ^ control) for control in _CONTROLS) for byte in ra
 _ALL_KEYS = (1 << 256) - 1
 _UNDER = [bytes(c ^ key for c in range(256)) for key in range(256)]
 # The differences of neighbouring bytes do not depend on the key.
-_WORDS = (b"://", b"http", b"www.", b'":"', b"%3A%2F", b".com")
+_WORDS = (b"://", b"http", b"www.", b'":"', b"%3A%2F", b".com", b"begin 6", b"=3D")
 # (of headers, those that are long enough to be none by chance)
 _MARKS = _WORDS + HEADS[:4] + HEADS[4:5]
 _FIRST = {bytes(a ^ b for a, b in pairwise(mark)): mark[0] for mark in _MARKS}
 _DIFFERENCES = re.compile(b"|".join(map(re.escape, _FIRST)))
 _FRAME = 16
 _ODD = b"!#$;<>@[\\]^`{|}~"
+
+
+_ODD_KINDS = frozenset(BINARY + b'\n!{}$"\\<;')
 
 
 class Xor:
@@ -104,14 +112,23 @@ class Xor:
     covers = True
     chancy = True
     markless = True
-    needs = (BINARY + b'\n!{}$"\\<;',)
+    needs = ()
     bars = b""
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         if not _MIN <= len(data) <= _MAX or not purse.charge(len(data)):
             return []
-        keys = _keys(data)
+        if _ODD_KINDS.isdisjoint(kinds(data)):
+            # nothing but letters: only UTF-16 whose zeros the key made one of them
+            keys = [data[at] for at in (0, 1) if data.count(data[at]) * 2 >= len(data) - 1 and _is_every_second(data, at)]
+        else:
+            keys = _keys(data)
         return under(data, keys) if purse.charge(len(data) * len(keys)) else []
+
+
+def _is_every_second(data: bytes, at: int) -> bool:
+    half = data[at::2]
+    return half.count(data[at]) == len(half)
 
 
 def under(data: bytes, keys: Iterable[int]) -> list[Piece]:
@@ -176,6 +193,8 @@ def _by_letters(sample: bytes) -> list[int]:
     for key in keys:
         out = sample[:_RANKED].translate(_UNDER[key])
         coded, run = (sum(len(match) for match in pattern.findall(out)) for pattern in (_CODED, _RUN))
+        if len(out) >= _MIN_85 and any(not out.translate(None, letters) for letters in _OF_85):
+            coded = len(out)
         rest = len(out.translate(None, _LIKELY))
         ranked.append((rest * 4 - coded * 4 - run * 3, len(kinds(out)), key))
     return [key for *_, key in sorted(ranked)]

@@ -176,7 +176,7 @@ def _may_be_coded(run: bytes) -> bool:
             return True
     for match in _BASE32.finditer(bare):
         letters = match.group()
-        if not letters.isdigit() and (not letters.isalpha() or len(letters) >= 24 or letters.isupper()):
+        if not letters.isdigit() and (not letters.isalpha() or len(letters) >= 16 or letters.isupper()):
             return True
     return False
 

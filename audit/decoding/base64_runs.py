@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from audit.decoding.coding import LOWER, UPPER, Piece, Purse
-from audit.decoding.evidence import inflates, telling
+from audit.decoding.evidence import inflates, names_address, telling
 
 # JSON writers leave the line breaks of MIME escaped or raw; possessive, so that no run is read twice
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{10,}+(?:(?:\r?\n|\\r\\n|\\n)[A-Za-z0-9+/_-]{4,}+)*+={0,2}")
@@ -32,6 +32,7 @@ _SURE_HEADS = (b"H4sI", b"KLUv/", b"KLUv_", b"eyJ", b"W3si", b"aHR0c")
 _MAX_RUNS = 4096
 _MIN_WHOLE, _MIN_INSIDE = 16, 24
 _LEADS = 6
+_OPENINGS = b"{[<%&\"\x1f\x28\x04x"
 
 
 def unbase64(run: bytes) -> bytes | None:
@@ -95,7 +96,11 @@ def _whole(run: bytes) -> list[Piece]:
     if not decoded:
         return list(_inside(run, 0))
     if telling(decoded) or inflates(decoded):
-        return [Piece(_named(run), decoded, "", 0, len(run))]
+        whole = Piece(_named(run), decoded, "", 0, len(run))
+        if decoded[0] in _OPENINGS or len(decoded) < _MIN_WHOLE or names_address(decoded):
+            return [whole]
+        # letters in fours that it is glued to may have become text
+        return [whole, *(whole._replace(data=decoded[lead:], guess=True) for lead in (3, 6))]
     if len(run) < _MIN_WHOLE or not mixed(run):
         return []
     return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0, aligned=True)]
@@ -142,25 +147,42 @@ def _inside(run: bytes, start: int, *, aligned: bool = False) -> Iterator[Piece]
     if not match:
         return
     at = match.start()
-    if aligned and at % 4 == 0:
+    if match.re is _HEAD:
+        if not (aligned and at % 4 == 0):
+            yield from _from(run, start, at)
         return
-    if match.re is _TEXT:
-        at %= 4
+    # what looks like hex once decoded looks like text at the wrong alignments too
+    for shift in range(4):
+        if shift == 0 or _speaks(run, at + shift):
+            yield from _text(run, start, at + shift, aligned=aligned, guess=shift > 0)
+
+
+def _from(run: bytes, start: int, at: int) -> Iterator[Piece]:
     decoded = _aligned(run, at)
     if len(decoded) >= 6:
         yield Piece(_named(run[at:]), decoded, "", start + at, len(run) - at)
-        if match.re is _TEXT:
-            # the letters that it is glued to may have become text too
-            begin = _text_begins(decoded, (match.start() - at) // 4 * 3)
-            for lead in range(begin or 1, min(begin + _LEADS, len(decoded) - 6) + 1):
-                yield Piece(_named(run[at:]), decoded[lead:], "", start + at, len(run) - at, guess=True)
 
 
-def _text_begins(data: bytes, at: int) -> int:
-    """Where the printable ASCII around `at` begins."""
-    while at and 32 <= data[at - 1] < 127:
-        at -= 1
-    return at
+def _speaks(run: bytes, at: int) -> bool:
+    """Whether the letters a little behind this place stand for printable ASCII."""
+    few = _aligned(run[at + 4 : at + 28], 0)
+    return len(few) >= 12 and few.isascii() and few.decode("ascii").isprintable()
+
+
+def _text(run: bytes, start: int, at: int, *, aligned: bool, guess: bool) -> Iterator[Piece]:
+    """The text at the alignment of `at`, with all before it; and without the letters that stood before it, as
+    those that it is glued to may have become text too."""
+    first = at % 4
+    decoded = _aligned(run, first)
+    if len(decoded) < 6 or (aligned and not first):
+        return
+    place = Piece(_named(run[first:]), decoded, "", start + first, len(run) - first, guess=guess)
+    yield place
+    begin = at // 4 * 3
+    while begin and 32 <= decoded[begin - 1] < 127:
+        begin -= 1
+    for lead in range(begin or 1, min(begin + _LEADS, len(decoded) - 6) + 1):
+        yield place._replace(data=decoded[lead:], guess=True)
 
 
 def _aligned(run: bytes, at: int) -> bytes:

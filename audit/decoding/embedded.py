@@ -32,7 +32,7 @@ _WIDE = tuple(
 _MAX_RUNS = 64
 _LEADS = 6  # how many bytes may stand before what is looked for
 _TAILS = 2  # and how many behind it
-_MIN, _MIN_COMPRESSED = 24, 36
+_MIN, _MIN_COMPRESSED = 16, 36
 _MOST = 1 << 16
 _STRUCTURES = (
     multipart.Multipart(), charset.Utf16And32(), protobuf.Grpc(), packed.MessagePack(), packed.Cbor(), bond.Bond(), protobuf.Protobuf(),
@@ -78,10 +78,12 @@ def _wide(data: bytes) -> list[Piece]:
         return []
     found = [(match, name) for name, pattern in _WIDE if (match := pattern.search(data))]
     longest = max((len(match.group()) for match, _ in found), default=0)
+    # the letter before it may have been joined to it
     return [
-        Piece(name, match.group().replace(b"\0", b""), "", match.start(), len(match.group()), guess=True)
+        Piece(name, match.group().replace(b"\0", b"")[lead:], "", match.start(), len(match.group()), guess=True)
         for match, name in found
         if len(match.group()) == longest
+        for lead in (0, 1)
     ]
 
 

@@ -132,8 +132,11 @@ def _is_every_second(data: bytes, at: int) -> bool:
 
 
 def under(data: bytes, keys: Iterable[int]) -> list[Piece]:
-    """Data with each key undone."""
-    return [Piece(Xor.name, data.translate(_UNDER[key]), "", 0, len(data)) for key in keys]
+    """Data with each key undone; and, as some leave out the zeros, with zeros that stay zeros."""
+    tables = [_UNDER[key] for key in keys]
+    if b"\0" in data:
+        tables += [b"\0" + table[1:] for table in tables]
+    return [Piece(Xor.name, data.translate(table), "", 0, len(data)) for table in tables]
 
 
 def differences(data: bytes) -> bytes:

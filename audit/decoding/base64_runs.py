@@ -96,20 +96,25 @@ def _whole(run: bytes) -> list[Piece]:
     if not decoded:
         return list(_inside(run, 0))
     if telling(decoded) or inflates(decoded):
-        whole = Piece(_named(run), decoded, "", 0, len(run))
-        if decoded[0] in _OPENINGS or len(decoded) < _MIN_WHOLE or names_address(decoded):
-            return [whole]
-        # letters in fours that it is glued to may have become text
-        return [whole, *(whole._replace(data=decoded[lead:], guess=True) for lead in (3, 6))]
+        return list(_read(run, 0, decoded))
     if len(run) < _MIN_WHOLE or not mixed(run):
         return []
     return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0, aligned=True)]
 
 
+def _read(run: bytes, start: int, decoded: bytes) -> Iterator[Piece]:
+    """A run that is told as a whole. Letters in fours that it is glued to may have become text."""
+    whole = Piece(_named(run), decoded, "", start, len(run))
+    yield whole
+    if decoded[0] not in _OPENINGS and len(decoded) >= _MIN_WHOLE and not names_address(decoded):
+        for lead in (3, 6):
+            yield whole._replace(data=decoded[lead:], guess=True)
+
+
 def _run(run: bytes, start: int) -> list[Piece]:
     decoded = unbase64(run)
     if decoded and (telling(decoded) or (inflates(decoded) and len(run) >= _MIN_INSIDE)):
-        return [Piece(_named(run), decoded, "", start, len(run))]
+        return list(_read(run, start, decoded))
     whole = bool(decoded and len(run) >= _MIN_INSIDE and mixed(run))
     found = list(_inside(run, start, aligned=whole))
     if not found and any(separator in run for separator in (b"/", b"-", b"_")):
@@ -150,6 +155,9 @@ def _inside(run: bytes, start: int, *, aligned: bool = False) -> Iterator[Piece]
     if match.re is _HEAD:
         if not (aligned and at % 4 == 0):
             yield from _from(run, start, at)
+            if at >= 4:
+                # it may stand in the midst of something
+                yield from (piece._replace(guess=True) for piece in _from(run, start, at % 4))
         return
     # what looks like hex once decoded looks like text at the wrong alignments too
     for shift in range(4):

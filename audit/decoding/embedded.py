@@ -19,7 +19,7 @@ from audit.decoding.hiding import may_hide
 NAME = "embedded"
 _CHARACTER = rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
 _RUN = re.compile(_CHARACTER + rb"{14,}+")
-_SPEAKS = re.compile(rb"[ -~]{6,}|(?:[ -~]\0{1,3}){5}|(?:\0{1,3}[ -~]){5}")
+_SPEAKS = re.compile(rb"[ -~]{6,}|[a-z]{4,}|[A-Z]{4,}|(?:[ -~]\0{1,3}){5}|(?:\0{1,3}[ -~]){5}")
 _WIDE = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -30,8 +30,8 @@ _WIDE = tuple(
     )
 )
 _MAX_RUNS = 64
-_LEADS = 6  # how many bytes may stand before what is looked for
-_TAILS = 2  # and how many behind it
+LEADS = 6  # how many bytes may stand before what is looked for
+TAILS = 2  # and how many behind it
 _MIN, _MIN_COMPRESSED = 16, 36
 _MOST = 1 << 16
 _STRUCTURES = (
@@ -68,7 +68,7 @@ class Runs:
             if start:
                 pieces += [
                     Piece(NAME, run[lead:], "", start + lead, len(run) - lead, guess=True)
-                    for lead in range(1 if shows else 0, min(_LEADS, len(run) - 8) + 1)
+                    for lead in range(1 if shows else 0, min(LEADS, len(run) - 8) + 1)
                 ]
         return pieces or _wide(data)
 
@@ -93,17 +93,17 @@ def starts(data: bytes, purse: Purse, *, markless: bool) -> Iterator[Piece]:
     if not _MIN <= len(data) <= _MOST:
         return
     if markless and len(data) >= _MIN_COMPRESSED:
-        for lead in range(1, _LEADS + 1):
+        for lead in range(1, LEADS + 1):
             for engine in compression.likely(data, lead):
-                for piece in engine.begun(data[lead:], _TAILS, purse):
+                for piece in engine.begun(data[lead:], TAILS, purse):
                     yield piece._replace(offset=lead)
             if lzstring.may_begin(data, lead):
                 for piece in lzstring.BYTES.peel(data[lead:], "", purse):
                     yield piece._replace(offset=lead)
-    if not speaks(data) or not purse.charge(len(data) * _LEADS * _TAILS):
+    if not speaks(data) or not purse.charge(len(data) * LEADS * TAILS):
         return
-    for lead in range(1, _LEADS + 1):
-        for tail in range(_TAILS + 1):
+    for lead in range(1, LEADS + 1):
+        for tail in range(TAILS + 1):
             part = data[lead : len(data) - tail]
             for coding in _STRUCTURES:
                 for piece in coding.peel(part, "", purse):

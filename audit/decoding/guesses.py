@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from audit.decoding.coding import BINARY, CONTROL, LETTER, Piece, Purse, kinds
 from audit.decoding.evidence import HEADS, is_clean, is_zlib
+from audit.decoding.hiding import in_threes
 
 _ROT13 = bytes(codecs.encode(chr(c), "rot13").encode("latin-1")[0] if c < 128 else c for c in range(256))
 _MIN = 8
@@ -85,7 +86,7 @@ _RANKED = 256
 _MIN_85 = 20
 _HIGH = bytes(range(128, 256))
 _CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
-_LIKELY = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \"':/.,{}[]=&%_-?+\n"
+_LIKELY = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \"':/.,{}[]=&%_-?+#;\n"
 _LIKELY_UNDER = [bytes(c ^ key for c in _LIKELY) for key in range(256)]
 # for each byte, the keys (as bits) under which it is a control character
 _BARRED_BY = [sum(1 << (byte ^ control) for control in _CONTROLS) for byte in range(256)]
@@ -176,7 +177,7 @@ def _by_marks(sample: bytes, told: bytes) -> list[int]:
 def _reads_as_it_is(sample: bytes) -> bool:
     """Whether data is text that has spaces as sentences have them, and no more odd marks than text has."""
     odd = len(sample) - len(sample.translate(None, _ODD))
-    return odd * 16 < len(sample) < sample.count(b" ") * 16 and is_clean(sample)
+    return odd * 16 < len(sample) < sample.count(b" ") * 16 and not in_threes(sample) and is_clean(sample)
 
 
 def _by_letters(sample: bytes) -> list[int]:

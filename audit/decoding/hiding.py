@@ -104,7 +104,12 @@ def _is_list(data: bytes) -> bool:
     digits = data.translate(_DIGITS, _SPACE)
     if b"00,00" in digits or b"0,0,0" in digits:
         return True
-    return b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS)
+    return b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS) or in_threes(data)
+
+
+def in_threes(data: bytes) -> bool:
+    """Whether every third letter is the same, as of percent-encoding or pairs of digits under a key."""
+    return len(data) >= 24 and data[:24:3].count(data[:1]) == 8
 
 
 def is_token(data: bytes) -> bool:

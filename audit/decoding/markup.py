@@ -21,6 +21,7 @@ _TOKEN = re.compile(
 )
 _ATTRIBUTE = re.compile(rb"([A-Za-z_:][\w:.-]{0,128})\s*=\s*(?:\"([^\"]*+)\"|'([^']*+)')")
 _START = re.compile(rb"\s*<(?:\?xml|!DOCTYPE|!--|!\[CDATA\[|[A-Za-z_][\w:.-]*[\s/>])", re.IGNORECASE)
+_ODD_SECTION = re.compile(rb"<!\[(?!CDATA\[)[A-Z]+\[")  # letters that are not yet what they were
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 _MAX_DEPTH = 256
 
@@ -34,7 +35,7 @@ class Xml:
     bars = b"\x00"
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if not _START.match(data) or b">" not in data or b'=\\"' in data:
+        if not _START.match(data) or b">" not in data or b'=\\"' in data or _ODD_SECTION.search(data):
             return []
         pieces: list[Piece] = []
         names: list[str] = []

@@ -323,8 +323,18 @@ class _Growth:
         if coding is XOR and self.sought:
             keys = self.sought.keys(data)
             if keys:
-                return guesses.under(data, keys)
+                return [self._bared(piece, self.sought) for piece in guesses.under(data, keys)]
         return coding.peel(data, "", purse)[: _MOST_KEYS if len(data) <= _SHORT else _MOST_READINGS]
+
+    @staticmethod
+    def _bared(piece: Piece, sought: Sought) -> Piece:
+        """The reading without the few bytes before and behind it that were never XORed, where these hide it."""
+        for tail in range(embedded.TAILS + 1):
+            for lead in range(embedded.LEADS + 1):
+                part = piece.data[lead : len(piece.data) - tail]
+                if sought.holds(part):
+                    return piece._replace(data=part, offset=lead, length=len(part))
+        return piece
 
     def _promises(self, data: bytes, before: bytes) -> bool:
         """Whether a chancy reading is worth a closer look: what it gives must show something by itself."""

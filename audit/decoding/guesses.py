@@ -198,7 +198,7 @@ def _by_letters(sample: bytes) -> list[int]:
         out = sample[:_RANKED].translate(_UNDER[key])
         coded, run = (sum(len(match) for match in pattern.findall(out)) for pattern in (_CODED, _RUN))
         if len(out) >= _MIN_85 and any(not out.translate(None, letters) for letters in _OF_85):
-            coded = len(out)
+            coded = max(coded, len(out) // 2)
         rest = len(out.translate(None, _LIKELY))
         ranked.append((rest * 4 - coded * 4 - run * 3, len(kinds(out)), key))
     return [key for *_, key in sorted(ranked)]

@@ -17,6 +17,7 @@ _DECLARED = ("protobuf", "proto")
 _MAX_FIELD = 1 << 29
 _LIKELY_FIELD = 4096
 _FIXED = {1: 8, 5: 4}
+_MIN_DATA = 16
 _TEXT_FIRST = 0x0A  # the key of a first field of text: with its length a letter, all may be printable
 
 
@@ -49,6 +50,7 @@ class Protobuf:
         if at >= end or path.count(".") > min(purse.bounds.nesting, 64):
             return False
         found: list[_Leaf] = []
+        groups = 0  # these nest; their fields are read as if they stood outside
         while at < end:
             key, at = _varint(data, at, end)
             field, wire = key >> 3, key & 7
@@ -69,23 +71,32 @@ class Protobuf:
                 at += _FIXED[wire]
                 if at > end:
                     return False
-            elif wire not in (3, 4):  # groups nest; their fields are read as if they stood outside
+            elif wire in (3, 4):
+                groups += 1 if wire == 3 else -1
+                if groups < 0:
+                    return False
+            else:
                 return False
             if len(found) > purse.bounds.fields:
                 purse.note("fields", f"protobuf: more than {purse.bounds.fields} values")
                 break
+        if groups:
+            return False
         leaves += found
         return True
 
     def _field(self, data: bytes, at: int, end: int, path: str, leaves: list[_Leaf], purse: Purse) -> None:
         value = data[at:end]
         text = is_clean(value)
+        known = len(leaves)
         if (
             (text and value[0] != 0x0A)
             or has_head(value)
             or not (purse.charge(len(value)) and self._walk(data, at, end, path, leaves, purse))
         ):
             leaves.append(_Leaf(path, at, end))
+        elif len(leaves) == known and len(value) >= _MIN_DATA:
+            leaves.append(_Leaf(path, at, end))  # of a message of numbers alone, it may be none
 
 
 def _begins(data: bytes) -> bool:

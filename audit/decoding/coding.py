@@ -70,14 +70,15 @@ class Bounds:
 
 @dataclass
 class Purse:
-    """What is left of the bounds while one tree is being unfolded, and which bounds were hit. `coded_only`:
-    of a document, only the values are wanted in which something may be encoded."""
+    """What is left of the bounds while one tree is being unfolded, and which bounds were hit. `empty`: something
+    could not be paid. `coded_only`: of a document, only the values are wanted in which something may be encoded."""
 
     bounds: Bounds
     bytes: int
     work: int
     fields: int
     hits: list[LimitHit] = field(default_factory=list)
+    empty: bool = False
     coded_only: bool = False
 
     @classmethod
@@ -93,6 +94,7 @@ class Purse:
         if amount <= self.work:
             self.work -= amount
             return True
+        self.empty = True
         self.note("time", f"more than {self.bounds.work} bytes of decoding work")
         return False
 
@@ -104,7 +106,9 @@ class Purse:
             self.note("fields", f"more than {self.bounds.fields} values")
         elif self.bytes < 0:
             self.note("bytes", f"more than {self.bounds.bytes} decoded bytes")
-        return self.fields >= 0 and self.bytes >= 0
+        paid = self.fields >= 0 and self.bytes >= 0
+        self.empty |= not paid
+        return paid
 
     def note(self, bound: str, detail: str) -> None:
         """Remembers that a bound was hit; the same one is said once."""

@@ -109,7 +109,7 @@ def _is_list(data: bytes) -> bool:
 
 def in_threes(data: bytes) -> bool:
     """Whether every third letter is the same, as of percent-encoding or pairs of digits under a key."""
-    return len(data) >= 24 and data[:24:3].count(data[:1]) == 8
+    return len(data) >= 24 and data[:24:3].count(data[:1]) == 8 and len(set(data[:24])) > 3
 
 
 def is_token(data: bytes) -> bool:

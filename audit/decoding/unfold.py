@@ -197,7 +197,7 @@ class _Growth:
             if purse.work <= 0:
                 break
             self._guess(index, readings, purse)
-        if any(hit.bound in ("fields", "bytes", "time") for hit in purse.hits):
+        if purse.empty or purse.bytes <= 0:
             self.purse.note("time", "not every reading of what nothing marks was tried to its end")
         return Tree(self._pruned(), self.purse.hits)
 
@@ -291,7 +291,7 @@ class _Growth:
     def _readings(self, index: int, readings: list[Piece], purse: Purse) -> Iterator[tuple[Piece, bool]]:
         field = self.fields[index]
         data = field.data
-        if not _MIN_TEXT <= len(data) <= _MOST_GUESSED:
+        if not _MIN_TEXT <= len(data) <= _MOST_GUESSED or data.count(data[:1]) == len(data):
             return
         noise = readings is _NOISE
         text = not noise and is_clean(data)

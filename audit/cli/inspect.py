@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +27,8 @@ _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "ini
 _GRPC = "grpc"
 _OF_A_CALL = ("capture", "flow", "src", "sport", "dst", "dport", "id", "host", "direction", "secured_by")
 _OFTEN_EMPTY = ("tls_records_up", "tls_records_down", "parts")
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
 
 
 @click.command()
@@ -117,14 +119,18 @@ class _Lines:
         first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
-        line = msgspec.defstruct(
-            "line", [field.name for field in shown], tag="flow", tag_field="kind", gc=False
-        )
+        line = _line_of(tuple(field.name for field in shown))
         rows = map(
             line,
             *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
         )
-        return [_encode(row) + b"\n" for row in rows]
+        return _encoder.encode_lines(list(rows)).splitlines(keepends=True)
+
+
+@lru_cache
+def _line_of(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """What a line about a flow is made of."""
+    return msgspec.defstruct("line", names, tag="flow", tag_field="kind", gc=False)
 
 
 def _call(http: Http) -> bytes:

@@ -328,7 +328,7 @@ class Scanner:
             Sighting(match, row.channel, row.path, row.layers, excerpt(row.value, match))
             for row in told
             if row.role == "hash"
-            for match in self._needles.find(row.value, "hash")
+            for match in self._needles.find(row.value, "url_hash")
             if (row.channel, row.path, match.canary) not in seen
         ]
 

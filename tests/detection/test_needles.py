@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.detection.digests import FUNCTIONS
-from audit.detection.needles import Needles, parse_address
+from audit.detection.addresses import parse_address
+from audit.detection.hashing import FUNCTIONS
+from audit.detection.needles import Needles
 from audit.records import Canary
 
 URL = Canary(id="u", kind="url", value="https://n7-lantern.example/reading/room7?note=violet-83#part")

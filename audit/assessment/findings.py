@@ -20,8 +20,8 @@ from audit.assessment.phases import Placing, place
 from audit.assessment.statement import finding_id
 from audit.detection.addresses import parse_address
 from audit.detection.needles import SPECIFIC, Needles
+from audit.detection.pieces import Sighting
 from audit.detection.scan import Scan, Sent, recipient_key
-from audit.detection.search import Sighting
 from audit.detection.sequences import Sequence, sequences
 from audit.recipients import identify
 from audit.records import (

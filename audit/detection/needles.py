@@ -77,6 +77,11 @@ class Needles:
 
     def __init__(self, canaries: Iterable[Canary]) -> None:
         self.canaries = tuple(canaries)
+        self.addresses = {
+            canary.id: address
+            for canary in self.canaries
+            if canary.kind == "url" and (address := parse_address(canary.value))
+        }
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
         self._cut: set[bytes] = set()

@@ -23,8 +23,9 @@ from audit.detection.closed import Closed, Stayed
 from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
+from audit.detection.pieces import Sighting, excerpt
 from audit.detection.roles import MAX_FIELDS, Told, event_time, roles
-from audit.detection.search import Result, Searcher, Sighting, Typed, excerpt
+from audit.detection.search import Result, Searcher, Typed
 from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (

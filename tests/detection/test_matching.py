@@ -13,7 +13,8 @@ import pytest
 
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
-from audit.detection.search import Searcher, Sighting
+from audit.detection.pieces import Sighting
+from audit.detection.search import Searcher
 from audit.detection.words import fold
 from audit.records import Canary, CanaryKind, Http
 

@@ -200,6 +200,8 @@ class Teller:
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
         """A ClientHello that `side` sent."""
+        if self.ring is not None:
+            self.ring.keys.meet(hello.random)
         offered = set(hello.versions) or {hello.version}
         newest = next((_VERSIONS[version] for version in _CLIENT_OFFERS if version in offered), None)
         host = hello.sni.lower().rstrip(".") if hello.sni else None

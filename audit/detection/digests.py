@@ -37,7 +37,7 @@ _NAMED = re.compile(r"(?i)" + "|".join(_NAMES) + r"|sha[_-]?[0-9]|\bfp\b|_h\b|hi
 # how a field named for a hash begins, in JSON, forms, XML and text
 NAMED_FIELDS = (
     *(f"{name}{sign}".encode() for name in _NAMES for sign in ('"', "=", ">", ":")),
-    b"hash_", b"hash3", b"hash6", b"hashc", b"hash-", b"crc32", b"murmur", b"fnv1", b"xxh", b"mmh3",
+    b"hash_", b"hash3", b"hash6", b"hashc", b"hashe", b"hash-", b"crc32", b"murmur", b"fnv1", b"xxh", b"mmh3",
 )  # fmt: skip
 # what a small hash may be of, so that the name of its field says enough
 _OF_WHAT = re.compile(
@@ -314,6 +314,12 @@ class Digests:
             if name in functions
             for canary, granularity in self._owners[number]
         ]
+
+
+@lru_cache(4096)
+def names_hash(name: str) -> bool:
+    """Whether a field of this name may hold a hash that counts for its name alone."""
+    return _NAMED.search(name) is not None or bool(_small_functions(name))
 
 
 @lru_cache(4096)

@@ -531,7 +531,7 @@ def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None
     return None
 
 
-_LONGEST_QUERY = 1024
+_LONGEST_QUERY = 8192
 _QUERY_END = re.compile(rb"[\s#\"'<>]")
 _AFTER_HOST = {b"/", b":", b"?"}
 _DIGIT = {bytes([c]) for c in b"0123456789"}

@@ -208,6 +208,7 @@ class Scanner:
         self._adapters = load()
         self._connections = Connections()
         self._exhibits = Exhibits()
+        self._said: set[str] = set()
         self._order = 0
 
     def add(self, record: AnyRecord) -> None:
@@ -225,8 +226,10 @@ class Scanner:
                 self.scan.gaps.append(record)
             case DeviceName():
                 names = self.scan.devices.setdefault(record.src, {}).setdefault(record.by, set())
-                if len(names) < _MAX_NAMES:
+                if len(names) < _MAX_NAMES or record.name in names:
                     names.add(record.name)
+                else:
+                    self._full("names", f"more than {_MAX_NAMES} names of one device by {record.by}")
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)
@@ -238,11 +241,26 @@ class Scanner:
         names = self.scan.lookups.setdefault(who, Counter())
         if len(names) < _MAX_LOOKUPS or record.name in names:
             names[record.name] += 1
+        else:
+            self._full(
+                "look-ups",
+                f"more than {_MAX_LOOKUPS} different names were asked of {record.host or record.dst}",
+            )
+
+    def _full(self, what: str, detail: str) -> None:
+        """Says once that no more of something is kept; what is beyond was still searched."""
+        if what not in self._said:
+            self._said.add(what)
+            self.scan.limits.append(LimitHit(bound="fields", detail=detail, capture=self.scan.capture))
 
     def finished(self) -> Scan:
         """The scan, once all records were added: what the connections tell about senders is known now."""
         scan = self.scan
         scan.exhibits = self._exhibits.kept
+        if self._exhibits.left_out:
+            self._full(
+                "exhibits", f"{self._exhibits.left_out} transmissions with findings are not shown in full"
+            )
         scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
         scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]
         scan.signals = [signal._replace(sent=self._told(signal.sent)) for signal in scan.signals]
@@ -351,8 +369,10 @@ class Scanner:
 
     def _count(self, record: Transmission) -> None:
         traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
-        if record.dst and len(traffic.ips) < _MAX_IPS:
+        if record.dst and (len(traffic.ips) < _MAX_IPS or record.dst in traffic.ips):
             traffic.ips.add(record.dst)
+        elif record.dst:
+            self._full("addresses", f"more than {_MAX_IPS} addresses of {record.host or record.dst}")
         if isinstance(record, Tls):
             return
         phase = self._phase(record.time)

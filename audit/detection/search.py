@@ -20,6 +20,7 @@ from audit.decoding.evidence import reads
 from audit.decoding.keyed import Decoder
 from audit.detection.beginnings import typed_values
 from audit.detection.closed import Closed, closed
+from audit.detection.digests import names_hash
 from audit.detection.needles import SPECIFIC, Needles, Prefix
 from audit.detection.opened import opened
 from audit.detection.pieces import Sighting, excerpt, join_pieces, may_hold, spread, wanted
@@ -89,10 +90,14 @@ class Searcher:
             worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
             if trees:
                 tree = trees[number]
-            elif (not channel.hints or _plain(channel.data)) and not worth(channel.data):
+            elif (
+                (not channel.hints or _plain(channel.data))
+                and not worth(channel.data)
+                and not names_hash(channel.name)
+            ):
                 fields = [Field(path="", layers=(), data=channel.data)]
                 texts.append((channel, fields))
-                typed += self._typed(channel, fields)
+                typed += self._typed(channel, fields, limits)
                 continue
             else:
                 tree = unfold(
@@ -108,7 +113,7 @@ class Searcher:
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
             sightings += found
-            typed += self._typed(channel, tree.fields)
+            typed += self._typed(channel, tree.fields, limits)
         if not (own or sightings or typed or limits or stayed):
             return _NOTHING
         if sightings:
@@ -150,9 +155,9 @@ class Searcher:
                 found += spread(channel.name, fields, canary, address)
         return found
 
-    def _typed(self, channel: Channel, fields: list[Field]) -> list[Typed]:
+    def _typed(self, channel: Channel, fields: list[Field], limits: list[LimitHit]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
-        for path, layers, data in typed_values(channel, fields):
+        for path, layers, data in typed_values(channel, fields, limits):
             for prefix in self._needles.prefix(data):
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))

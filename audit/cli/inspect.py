@@ -96,6 +96,7 @@ class _Lines:
 
     def __init__(self, kinds: frozenset[str] | None) -> None:
         self._kinds = kinds
+        self.whole = kinds is None or _GRPC in kinds  # headers are not shown, but those of gRPC are looked at
 
     def record(self, record: AnyRecord) -> bytes:
         if not isinstance(record, Http):

@@ -24,7 +24,10 @@ Columns = dict[str, Any]
 
 
 class Shape(Protocol[T_co]):
-    """Makes of records what a caller wants: records or bytes, which can travel between processes."""
+    """Makes of records what a caller wants: records or bytes, which can travel between processes. Unless it
+    wants them `whole`, a reader may leave out headers, which take time to read."""
+
+    whole: bool
 
     def record(self, record: AnyRecord) -> T_co:
         """What is made of a record."""
@@ -35,6 +38,8 @@ class Shape(Protocol[T_co]):
 
 class AsRecords:
     """Records stay as they are."""
+
+    whole = True
 
     def record(self, record: AnyRecord) -> AnyRecord:
         return record

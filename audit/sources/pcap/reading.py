@@ -67,7 +67,9 @@ def read(
         ring = KeyRing(keys)
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
-        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)
+        analysis = Analysis(
+            capture, wanted, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
+        )
         damages: list[Gap] = []
         number = 1
         for item in items(source, chunk, more):

@@ -48,6 +48,7 @@ class Opening:
         self._order: list[tuple[int, bytes]] = []
         self._passed = 0
         self._speaker: Speaker | None = None
+        self.http: Http1 | None = None  # what is spoken, if it has bodies that may be passed over
         self.done = False
 
     def feed(self, side: int, data: bytes) -> None:
@@ -58,10 +59,6 @@ class Opening:
             return
         self._speaker.feed(side, data)
         self.done = self._speaker.done
-
-    def skip(self, side: int, size: int) -> bool:
-        """Pass over the next bytes of a side, if only their number matters; False if they are needed."""
-        return isinstance(self._speaker, Http1) and self._speaker.skip(side, size)
 
     def gap(self, side: int, size: int) -> None:
         if self._speaker is None:
@@ -85,6 +82,7 @@ class Opening:
         if speaker is None:
             return
         self._speaker = speaker
+        self.http = speaker if isinstance(speaker, Http1) else None
         order, self._order, self._begun = self._order, [], [b"", b""]
         for place, piece in order:
             speaker.feed(place, piece)

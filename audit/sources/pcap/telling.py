@@ -125,6 +125,11 @@ class Teller:
         """Whether bodies of responses are wished for."""
         return self._ledger.bodies
 
+    @property
+    def whole(self) -> bool:
+        """Whether headers are wished for, not only what names, sizes and times say."""
+        return self._ledger.whole
+
     def wants(self, kind: str) -> bool:
         """Whether records of this kind are wished for."""
         return kind in self._ledger.kinds

@@ -11,8 +11,9 @@ connection, the one with the higher port where a well-known port faces another, 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ IDLE = 300 * _SECOND  # RFC 4787's recommendation
 SIDES: tuple[SideBy, ...] = ("told", "multicast", "private", "opened", "spoke_first")
 _SYN, _ACK = 0x02, 0x10
 _INDEX_BITS = 21
+_ROOM = 1 << 17  # flows for which there is room from the start
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
     "first_number": np.int64, "first": np.int64, "last": np.int64,
@@ -55,10 +57,10 @@ class FlowTable:
     `ports` is port a << 32 | port b << 16 | protocol."""
 
     def __init__(self, device: Collection[str] = ()) -> None:
-        self._capacity = 1024
+        self._capacity = _ROOM
         self.count = 0
         for name, kind in _COLUMNS.items():
-            setattr(self, name, np.zeros(self._capacity, dtype=kind))
+            setattr(self, name, _column(kind, self._capacity))
         self._hashes: U64 = np.zeros(0, dtype=np.uint64)  # of the open flows, ascending
         self._rows: I64 = np.zeros(0, dtype=np.int64)
         self._clashes: dict[tuple[int, ...], int] = {}
@@ -280,10 +282,16 @@ class FlowTable:
             return
         self._capacity = max(self.count, self._capacity * 2)
         for name, kind in _COLUMNS.items():
-            column: NDArray[np.generic] = np.zeros(self._capacity, dtype=kind)
+            column = _column(kind, self._capacity)
             old = getattr(self, name)
             column[: len(old)] = old
             setattr(self, name, column)
+
+
+def _column(kind: type, rows: int) -> NDArray[Any]:
+    """Zeros in pages of their own, of which only those that are written to take memory: a table that
+    grows in the midst of short-lived arrays would leave holes among them."""
+    return np.frombuffer(mmap.mmap(-1, rows * np.dtype(kind).itemsize), dtype=kind)
 
 
 class _Syns(NamedTuple):

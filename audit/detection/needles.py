@@ -34,6 +34,8 @@ _ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _HOST_LETTER = _ALNUM | frozenset(b"-_")
 _SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
 _ANCHOR = 4
+# also half of one: `htt` and `ww` belong to nobody
+_LEAD = re.compile(rb"(?:https?:/{0,2}|https?$|htt?$)?(?:www\.|www?$)?")
 _MIN_GUISE = 6
 _MIN_XORED = 6
 _CASELESS = bytes(byte & 0xDF for byte in range(256))
@@ -210,18 +212,24 @@ class Needles:
         return text.lower().encode() in self._cut
 
     def distinct_length(self, canary: str) -> int:
-        """From how many characters on a beginning belongs to this canary alone (and has at least as
-        many as nobody types by chance)."""
+        """From how many characters on, the lead of an address not counted, a beginning belongs to this canary
+        alone (and has at least as many as nobody types by chance)."""
         shared = max(
             (
-                prefix.length
-                for owners in self._prefixes.values()
-                for prefix in owners
-                if prefix.canary == canary and len({p.canary for p in owners}) > 1
+                len(unled(text))
+                for text, owners in self._prefixes.items()
+                if len(owners) > 1
+                and any(prefix.canary == canary for prefix in owners)
+                and any(prefix.canary != canary for prefix in owners)
             ),
             default=0,
         )
         return max(shared + 1, _ANCHOR)
+
+
+def unled(text: bytes) -> bytes:
+    """What was typed, without what all addresses begin with."""
+    return text[_LEAD.match(text.lower()).end() :]  # type: ignore[union-attr]
 
 
 def _host_owners(needles: dict[bytes, list[_Needle]]) -> dict[bytes, str]:

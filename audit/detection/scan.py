@@ -259,7 +259,8 @@ class Scanner:
         scan.exhibits = self._exhibits.kept
         if self._exhibits.left_out:
             self._full(
-                "exhibits", f"{self._exhibits.left_out} transmissions with findings are not shown in full"
+                "exhibits",
+                f"{self._exhibits.left_out} sorts of what was found are told without the request they stand in",
             )
         scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
         scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]

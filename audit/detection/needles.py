@@ -311,7 +311,13 @@ def _plain(canary: Canary) -> Iterator[_Needle]:
 
 
 def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
-    hosts = {address.host}
+    hosts = {address.host, *([f"[{address.host}]"] if ":" in address.host else [])}
+    # as IDNA 2008 has it, where it differs
+    hosts.add(
+        ".".join(
+            n if n.isascii() else f"xn--{n.encode('punycode').decode()}" for n in address.host.split(".")
+        )
+    )
     with contextlib.suppress(UnicodeError):
         hosts.add(address.host.encode("idna").decode())
     with contextlib.suppress(UnicodeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -127,9 +127,10 @@ def _parameters(address: Address) -> dict[str, bytes]:
     return {name: value for name, value in values.items() if name and len(value) >= _MIN_VALUE}
 
 
-def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
+def join_pieces(sightings: list[Sighting], pathless: Collection[str] = ()) -> list[Sighting]:
     """Joins an address told in pieces: where one field holds a canary's host and others its path or its
-    query, those are told as parts of the whole address, and marked `joined`."""
+    query, those are told as parts of the whole address, and marked `joined`. `pathless` are the canaries whose
+    path is no more than a slash."""
     hosts = {s.match.canary for s in sightings if s.match.granularity in _WITH_HOST}
     sightings = [
         s for s in sightings if not s.match.weak or (s.match.canary in hosts and s.channel not in _OWN)
@@ -139,15 +140,16 @@ def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
         if sighting.match.part:
             parts[sighting.match.canary].add(sighting.match.part)
     return [
-        _joined(sighting, parts[sighting.match.canary])
+        _joined(sighting, parts[sighting.match.canary], sighting.match.canary in pathless)
         if sighting.match.part and sighting.match.canary in hosts
         else sighting
         for sighting in sightings
     ]
 
 
-def _joined(sighting: Sighting, parts: set[str]) -> Sighting:
-    whole = "both" in parts or {"path", "query"} <= parts
-    granularity: Granularity = "no_scheme" if whole else "no_query"
+def _joined(sighting: Sighting, parts: set[str], pathless: bool) -> Sighting:
+    whole = "both" in parts or {"path", "query"} <= parts or (pathless and "query" in parts)
+    # a query without its path says which page it may have been, no more
+    granularity: Granularity = "no_scheme" if whole else "no_query" if "path" in parts else "path"
     match = structs.replace(sighting.match, granularity=granularity)
     return replace(sighting, match=match, layers=(*sighting.layers, "joined"))

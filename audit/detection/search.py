@@ -61,6 +61,7 @@ class Searcher:
     def __init__(self, needles: Needles, bounds: Bounds | None = None) -> None:
         self._needles = needles
         self._bounds = bounds or Bounds()
+        self._pathless = {name for name, page in needles.addresses.items() if page.path in ("", "/")}
         # most headers of a client are the same in all its requests
         self._worth = lru_cache(1 << 12)(self._is_worth)
 
@@ -119,7 +120,7 @@ class Searcher:
         if sightings:
             elsewhere = [s for s in sightings if s.match.canary not in itself]
             pieces = self._in_pieces(elsewhere, texts, opened_in_full=bool(trees))
-            sightings = join_pieces(sightings + pieces)
+            sightings = join_pieces(sightings + pieces, self._pathless)
         return Result((*own, *sightings), tuple(typed), tuple(limits), tuple(stayed))
 
     def _is_worth(self, data: bytes) -> bool:

@@ -12,9 +12,21 @@ from urllib.parse import quote
 MIN_TOKEN = 3
 _SEPARATORS = (" ", "+", "%20", "-", "_", "  ")
 _MIN_GLUED = 8
-# typographic quotes as typed; the i with and without its dot, whose case differs by language
+# typographic quotes and hyphens as typed; the i with and without its dot, whose case differs by language; the full
+# stops that names of hosts may be written with (UTS 46)
 _ALIKE = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u0131": "i", "\u0307": None}
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u0131": "i",
+        "\u0307": None,
+        "\u3002": ".",
+        "\uff61": ".",
+        "\u2010": "-",
+        "\u2011": "-",
+    }
 )
 
 

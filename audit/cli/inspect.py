@@ -116,7 +116,7 @@ class _Lines:
                 del values[name]
         return _encode(values) + b"\n"
 
-    def flows(self, columns: Columns) -> list[bytes]:
+    def flows(self, columns: Columns, *, apart: bool = True) -> list[bytes]:
         first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
@@ -125,7 +125,8 @@ class _Lines:
             line,
             *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
         )
-        return _encoder.encode_lines(list(rows)).splitlines(keepends=True)
+        lines = _encoder.encode_lines(list(rows))
+        return lines.splitlines(keepends=True) if apart else [lines]
 
 
 @lru_cache

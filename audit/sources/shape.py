@@ -32,8 +32,8 @@ class Shape(Protocol[T_co]):
     def record(self, record: AnyRecord) -> T_co:
         """What is made of a record."""
 
-    def flows(self, columns: Columns) -> Iterable[T_co]:
-        """What is made of many flows, one item each, in order."""
+    def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[T_co]:
+        """What is made of many flows, in order; one item each if they are wished for `apart`."""
 
 
 class AsRecords:
@@ -44,7 +44,7 @@ class AsRecords:
     def record(self, record: AnyRecord) -> AnyRecord:
         return record
 
-    def flows(self, columns: Columns) -> Iterable[Flow]:
+    def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[Flow]:  # noqa: ARG002
         first, last = _seconds(columns["first"]), _seconds(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         return [Flow(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]

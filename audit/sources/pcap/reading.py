@@ -95,7 +95,8 @@ def read(
         if "flow" in wanted:
             history = exchange(analysis.resolved).history()
             for numbers, columns in listing.flows(analysis, capture, history, number):
-                yield list(zip(numbers, numbers, repeat(0), shape.flows(columns), strict=False))
+                made = shape.flows(columns, apart=count > 1)
+                yield list(zip(numbers, numbers, repeat(0), made, strict=False))
 
     for told in sharing.shared(count, steps):
         yield from map(itemgetter(3), told)

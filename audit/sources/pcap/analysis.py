@@ -36,9 +36,8 @@ UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets
 _MAX_ALIKE = 8_192  # statements about flows that are kept to be shared by others like them
-_BLOCK = 64  # packets of a flow that are looked at first: most conversations are over by then
-_LATER = 4_096  # and as many at a time after them
-_FIRST = np.zeros(1, dtype=np.int64)
+_BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
+_MORE = 16  # times as many at each further look
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
@@ -210,28 +209,27 @@ class Analysis:
         if self._ring is not None:  # what a connection tells may open a later one
             turn = np.argsort(table.first_number[rows[groups]], kind="stable")
             groups, at, passed = groups[turn], at[turn], passed[turn]
-        ends = stops[groups]
-        lengths = np.minimum(ends - at, _BLOCK)
-        lasts = np.cumsum(lengths)
-        places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
-        first = segments.run(packets, grouped, places, lasts - lengths)
-        owners = rows[groups]
+        owners, ends = rows[groups], stops[groups]
         tellers = self._tellers(owners[table.stage[owners] != TALKING])
-        view = data.data
-        for row, begin, end, skipped, start, stop in zip(
-            owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
-            lasts.tolist(), strict=True,
-        ):  # fmt: skip
-            live = self._talks.get(row)
-            if live is None:
-                live = self._converse(packets, grouped, row, begin, tellers[row], fresh=not skipped)
-            run = first
-            while self._follow(data, view, packets, grouped, row, live, run, begin, start, stop, end):
-                begin += stop - start
-                if begin >= end:
-                    break
-                start, stop = 0, min(end - begin, _LATER)
-                run = segments.run(packets, grouped, np.arange(begin, begin + stop), _FIRST)
+        view, limit = data.data, _BLOCK
+        while len(owners):
+            lengths = ends - at if self._ring is not None else np.minimum(ends - at, limit)
+            lasts = np.cumsum(lengths)
+            places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
+            run = segments.run(packets, grouped, places, lasts - lengths)
+            more = []
+            for row, begin, end, skipped, start, stop in zip(
+                owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
+                lasts.tolist(), strict=True,
+            ):  # fmt: skip
+                live = self._talks.get(row)
+                if live is None:
+                    live = self._converse(run, row, start, tellers[row], fresh=not skipped)
+                goes_on = self._follow(data, view, packets, grouped, row, live, run, begin, start, stop, end)
+                more.append(goes_on and begin + stop - start < end)
+            left = np.array(more, dtype=np.bool_)
+            owners, at, ends, passed = owners[left], (at + lengths)[left], ends[left], passed[left]
+            limit *= _MORE
 
     def _beginnings(
         self, data: U8, packets: Packets, grouped: Grouped, stops: I64, wanted: I64
@@ -338,24 +336,23 @@ class Analysis:
         live.last = numbers[stop - 1]
         return True
 
-    def _converse(
-        self, packets: Packets, grouped: Grouped, row: int, at: int, teller: Teller, *, fresh: bool
-    ) -> Conversation:
-        """A new conversation that begins with the packet at this place of the order."""
+    def _converse(self, run: segments.Run, row: int, at: int, teller: Teller, *, fresh: bool) -> Conversation:
+        """A new conversation that begins with the packet at this place of a run."""
         from audit.sources.pcap.conversation import Conversation
 
         table = self.table
-        packet, side = grouped.order[at], 0 if grouped.ab[at] else 1
+        side = run.side[at]
         expected = [UNKNOWN, UNKNOWN]
-        opener = 0 if table.opener_a[row] else 1
-        for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
-            if number >= 0 and fresh:
-                expected[which] = number + 1 & 0xFFFFFFFF
-        sequence, known = int(packets.seq[packet]), expected[side]
+        if fresh:
+            opener = 0 if table.opener_a.item(row) else 1
+            for which, number in ((opener, table.isn.item(row)), (1 - opener, table.isn_answer.item(row))):
+                if number >= 0:
+                    expected[which] = number + 1 & 0xFFFFFFFF
+        sequence, known = run.sequence[at], expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected[side] = sequence
         live = self._talks[row] = Conversation(teller, (expected[0], expected[1]))
-        live.last = int(packets.number[packet])
+        live.last = run.number[at]
         table.stage[row] = TALKING
         return live
 

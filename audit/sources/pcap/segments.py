@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from audit.sources.pcap.batch import I64
-from audit.sources.pcap.streams import BULK
 from audit.sources.pcap.flows import Grouped
 from audit.sources.pcap.packets import Packets
+from audit.sources.pcap.streams import BULK
 
 _TURNS = 0x03  # SYN and FIN
 _ENDS = 0x07  # SYN, FIN and RST

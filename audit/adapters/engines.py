@@ -16,9 +16,6 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-MAX_TARGET = 1 << 16
-_MAX_PARAMETERS = 500
-
 
 class EngineDataError(Exception):
     """The list of search engines is damaged. The message names the file and the entry."""
@@ -141,23 +138,22 @@ def _by_host(pages: Iterable[tuple[Engine, tuple[Page, ...]]]) -> dict[str, list
 def _ask(table: dict[str, list[_Target]], host: str, path_with_query: str) -> Search | None:
     for suffix in suffixes(host):
         for engine, path, parameters in table.get(suffix, ()):
-            target, _, query = path_with_query[:MAX_TARGET].partition("?")
+            target, _, query = path_with_query.partition("?")
             if not query or not path.fullmatch(target):
                 continue
-            values = _parameters(query.partition("#")[0])
+            query = query.partition("#")[0]
             for parameter in parameters:
-                if values.get(parameter):
-                    return Search(engine, parameter, _text(values[parameter], engine.charset))
+                value = _first(query, parameter)
+                if value:
+                    return Search(engine, parameter, _text(value, engine.charset))
     return None
 
 
-def _parameters(query: str) -> dict[str, str]:
-    """The first value of each parameter, still encoded."""
-    values: dict[str, str] = {}
-    for part in query.split("&", _MAX_PARAMETERS)[:_MAX_PARAMETERS]:
-        name, _, value = part.partition("=")
-        values.setdefault(name, value)
-    return values
+def _first(query: str, parameter: str) -> str:
+    """The first value of a parameter, still encoded; empty where there is none."""
+    query = f"&{query}"
+    at = query.find(f"&{parameter}=")
+    return query[at + len(parameter) + 2 :].partition("&")[0] if at >= 0 else ""
 
 
 def _text(value: str, charset: str) -> str:

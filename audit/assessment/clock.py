@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+_LENGTH = len("1970-01-01T00:00:00.000000Z")
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -27,11 +29,22 @@ def rfc3339_of(times: NDArray[np.datetime64]) -> list[str | None]:
     """Many times at once, given in nanoseconds; None where there is none."""
     import numpy as np
 
-    near = np.rint(times.view("i8") / 1e9 * 1_000_000)  # as one by one: seconds are floats there
-    texts: list[str | None] = np.datetime_as_string(near.astype("M8[us]"), timezone="UTC").tolist()
+    near = np.rint(times.view("i8") / 1e9 * 1_000_000).astype("i8")  # as one by one: seconds are floats there
+    seconds, which = np.unique(near // 1_000_000, return_inverse=True)
+    texts = np.empty((len(near), _LENGTH), dtype=np.uint8)
+    moments = np.datetime_as_string(seconds.astype("M8[s]")).astype("S20")
+    texts[:, :20] = moments.view(np.uint8).reshape(-1, 20)[which]
+    texts[:, 19] = ord(".")
+    rest = near % 1_000_000
+    for place in range(25, 19, -1):
+        rest, digit = rest // 10, rest % 10
+        texts[:, place] = digit + ord("0")
+    texts[:, 26] = ord("Z")
+    text = texts.tobytes().decode("ascii")
+    found: list[str | None] = [text[at : at + _LENGTH] for at in range(0, len(text), _LENGTH)]
     for index in np.flatnonzero(np.isnat(times)).tolist():
-        texts[index] = None
-    return texts
+        found[index] = None
+    return found
 
 
 @lru_cache(maxsize=1024)

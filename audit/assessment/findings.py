@@ -18,9 +18,10 @@ from audit.assessment.identity import Persistent
 from audit.assessment.leak_types import leak_type, severity, table
 from audit.assessment.phases import Placing, place
 from audit.assessment.statement import finding_id
-from audit.detection.needles import SPECIFIC, Needles, parse_address
+from audit.detection.addresses import parse_address
+from audit.detection.needles import SPECIFIC, Needles
+from audit.detection.pieces import Sighting
 from audit.detection.scan import Scan, Sent, recipient_key
-from audit.detection.search import Sighting
 from audit.detection.sequences import Sequence, sequences
 from audit.recipients import identify
 from audit.records import (

@@ -14,7 +14,7 @@ from importlib.resources import files
 from msgspec import Struct, convert
 
 from audit.adapters.model import Role
-from audit.detection.needles import parse_address
+from audit.detection.addresses import parse_address
 from audit.records import Canary, Granularity, Severity
 
 _LEVELS: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")

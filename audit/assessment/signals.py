@@ -21,8 +21,8 @@ from audit.assessment.identity import Persistent
 from audit.assessment.leak_types import severity
 from audit.assessment.phases import Placing, place, place_at
 from audit.assessment.statement import finding_id
+from audit.detection.addresses import parse_address
 from audit.detection.identifiers import Key
-from audit.detection.needles import parse_address
 from audit.detection.roles import Told
 from audit.detection.scan import Scan, Signal, recipient_key
 from audit.recipients import identify

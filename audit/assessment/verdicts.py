@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audit.assessment.phases import place
-from audit.detection.needles import MIN_TOKEN
+from audit.detection.words import MIN_TOKEN
 from audit.records import Canary, Coverage, Experiment, Finding, Mode, RecipientSummary, Trials, Verdict
 
 _MODES: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")

@@ -138,11 +138,15 @@ def _har_full(captures: list[Capture], experiment: Experiment) -> Iterator[bytes
 
 
 def _pcapng(captures: list[Capture]) -> Iterator[bytes]:
-    from audit.cli.terminal import Refused
+    from audit.cli.terminal import Refused, say
     from audit.reporting import pcapng_full
     from audit.sources import capture_format
 
     packets = [capture for capture in captures if capture_format(capture.path) in ("pcap", "pcapng")]
     if len(packets) != 1:
         raise Refused(f"pcapng takes one packet capture, and here are {len(packets)}; name the one you mean")
-    return pcapng_full.written(packets[0].path, packets[0].keys)
+    path, keys = packets[0].path, packets[0].keys
+    log = pcapng_full.secrets(path, keys)
+    if keys and not log:
+        say("no secret in the key logs is of a connection of this capture: none was put inside")
+    return pcapng_full.written(path, log)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +28,8 @@ _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "ini
 _GRPC = "grpc"
 _OF_A_CALL = ("capture", "flow", "src", "sport", "dst", "dport", "id", "host", "direction", "secured_by")
 _OFTEN_EMPTY = ("tls_records_up", "tls_records_down", "parts")
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
 
 
 @click.command()
@@ -93,6 +96,7 @@ class _Lines:
 
     def __init__(self, kinds: frozenset[str] | None) -> None:
         self._kinds = kinds
+        self.whole = kinds is None or _GRPC in kinds  # headers are not shown, but those of gRPC are looked at
 
     def record(self, record: AnyRecord) -> bytes:
         if not isinstance(record, Http):
@@ -101,30 +105,43 @@ class _Lines:
         return line + _call(record) if self._kinds is None or _GRPC in self._kinds else line
 
     def _line(self, record: AnyRecord) -> bytes:
-        values: dict[str, Any] = {"kind": record.__struct_config__.tag, **asdict(record)}
-        values["time"] = rfc3339(record.time)
-        if isinstance(record, Flow):
-            values["first"], values["last"] = rfc3339(record.first), rfc3339(record.last)
-            for name in _OFTEN_EMPTY:
-                if not values[name]:
-                    del values[name]
-        else:
-            for name in _UNSHOWN:
-                values.pop(name, None)
+        if not isinstance(record, Flow):
+            line, shown = _line_about(type(record))
+            return _encode(line(record.capture, rfc3339(record.time), *shown(record))) + b"\n"
+        values: dict[str, Any] = {"kind": "flow", **asdict(record)}
+        for name in ("time", "first", "last"):
+            values[name] = rfc3339(values[name])
+        for name in _OFTEN_EMPTY:
+            if not values[name]:
+                del values[name]
         return _encode(values) + b"\n"
 
-    def flows(self, columns: Columns) -> list[bytes]:
+    def flows(self, columns: Columns, *, apart: bool = True) -> list[bytes]:
         first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
-        line = msgspec.defstruct(
-            "line", [field.name for field in shown], tag="flow", tag_field="kind", gc=False
-        )
+        line = _line_of(tuple(field.name for field in shown), "flow")
         rows = map(
             line,
             *(columns[field.name] if field.name in columns else repeat(field.default) for field in shown),
         )
-        return [_encode(row) + b"\n" for row in rows]
+        lines = _encoder.encode_lines(list(rows))
+        return lines.splitlines(keepends=True) if apart else [lines]
+
+
+@lru_cache
+def _line_of(names: tuple[str, ...], kind: str) -> type[msgspec.Struct]:
+    """What a line about a record of this kind is made of."""
+    return msgspec.defstruct("line", names, tag=kind, tag_field="kind", gc=False)
+
+
+@lru_cache
+def _line_about(
+    record: type[AnyRecord],
+) -> tuple[type[msgspec.Struct], Callable[[AnyRecord], tuple[Any, ...]]]:
+    """What a line about such a record is made of, and what gives all of it behind `capture` and `time`."""
+    names = tuple(field.name for field in fields(record) if field.name not in _UNSHOWN)
+    return _line_of(names, str(record.__struct_config__.tag)), attrgetter(*names[2:])
 
 
 def _call(http: Http) -> bytes:

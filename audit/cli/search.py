@@ -55,7 +55,7 @@ def search(files: tuple[str, ...], values: tuple[str, ...], decoders: tuple[str,
 
 
 def _kind_of(value: str) -> CanaryKind:
-    from audit.detection.needles import parse_address
+    from audit.detection.addresses import parse_address
 
     address = parse_address(value)
     named = address is not None and "." in address.host and " " not in value.strip()

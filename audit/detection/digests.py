@@ -3,45 +3,53 @@
 A digest is looked up, never searched letter by letter. A field that is a digest as raw bytes is asked for
 here, and so is a run of base64 letters that may be one; unfolding turns other codings into bytes. Only
 in bytes that nothing could open are digests searched for. What the table says is checked by hashing
-again. Digests of 64 bits or less meet by chance, so they count only in a field that is named for a hash.
-
-Functions: MD5 (RFC 1321), SHA-1 and SHA-2 (FIPS 180-4), SHA-3 (FIPS 202), BLAKE2 (RFC 7693),
-RIPEMD-160 (ISO/IEC 10118-3), MurmurHash3 (Appleby), XXH3 and XXH64 (Collet); MD5, SHA-1 and SHA-2 also of
-each other's hex, and all of them also cut to their first or middle 8 or 16 bytes.
+again. Digests of 64 bits or less meet by chance: they count only in a field that is named for a hash, those of
+32 bits only where the name also says which function, or what was hashed (`crc32`, `url_hash`).
 """
 
 from __future__ import annotations
 
 import binascii
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal
 
-import ahocorasick_rs
-import mmh3
-import xxhash
-from Crypto.Hash import RIPEMD160, SHA512
+import numpy as np
+import numpy.typing as npt
 from msgspec import structs
 
-from audit.records import Canary, Granularity, Match
+from audit.detection.hashed_texts import HashedText
+from audit.detection.hashing import SINGLE, SMALL, USUAL, digests_of
+from audit.records import Granularity, Match
 
-_HASHLIB = (
-    "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512",
-    "blake2b", "blake2s",
-)  # fmt: skip
-_OF_HEX = ("md5", "sha1", "sha256", "sha512")
 _SURE = 16  # bytes of a digest that no two values share by chance
 _SHORT = 8
 _MAX_DIGEST = 64
 _MAX_NAMING = 4096
 _DIGITS = 15  # a number of 8 bytes seldom has fewer
-_NAMES = ("hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint")
+_NAMES = (
+    "hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint", "fnv", "crc32",
+)  # fmt: skip
 _NAMES_AS_BYTES = tuple(map(str.encode, _NAMES))
 _NAMED = re.compile(r"(?i)" + "|".join(_NAMES) + r"|sha[_-]?[0-9]|\bfp\b|_h\b|hid\b")
-# how a field named for a hash begins, in JSON and in forms
-NAMED_FIELDS = tuple(f"{name}{sign}".encode() for name in _NAMES for sign in ('":', "="))
+# how a field named for a hash begins, in JSON, forms, XML and text
+NAMED_FIELDS = (
+    *(f"{name}{sign}".encode() for name in _NAMES for sign in ('"', "=", ">", ":")),
+    b"hash_", b"hash3", b"hash6", b"hashc", b"hashe", b"hash-", b"crc32", b"murmur", b"fnv1", b"xxh", b"mmh3",
+)  # fmt: skip
+# what a small hash may be of, so that the name of its field says enough
+_OF_WHAT = re.compile(
+    r"(?i)ur[li]|link|href|host|domain|site|addr|page|path|query|search|term|keyword|word|text|title|referr?er|"
+    r"device|android|imei|mac|gaid|adid|oaid"
+)
+_SMALL_NAME = re.compile(r"(?i)hash|crc|fnv|murmur|mmh|xx_?h|digest|checksum|fingerprint|_h$")
+_STEPS = re.compile(r"[^.\[\]/:]+")
+_SMALL_SIZES = frozenset((4, *range(6, 13)))
+_SMALL_NUMBER = re.compile(rb"-?[0-9]{6,10}")
+_SMALL_HEX = re.compile(rb"(?:0x)?(?:[0-9a-f]{7,8}|[0-9A-F]{7,8})")
+_SMALL_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{6}(?:==)?")
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _IS_LETTER = bytes(65 if c in _LETTERS else 32 for c in range(256))
 # 16 bytes are 22 letters of base64, 8 bytes are 11
@@ -60,105 +68,92 @@ _NUMBER = re.compile(rb"-?[0-9]{15,20}")
 _ALNUM = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHOLE, _MIDDLE_8, _MIDDLE_16 = range(3)
-_Function = Callable[[bytes], bytes]
+_OF_HEX = ("md5", "sha1", "sha256", "sha512")
+_HALVED = {way.name for way in SINGLE} | {f"{outer}({inner})" for outer in _OF_HEX for inner in _OF_HEX}
+_STEP = 1 << 20
 _Written = Literal["", "base64", "base64url", "decimal", "hex"]
 
 
-def _hashlib(name: str) -> _Function:
-    make = getattr(hashlib, name)
-    return lambda data: bytes(make(data, usedforsecurity=False).digest())
+def _places(name: str, size: int) -> list[tuple[int, slice]]:
+    """Which 8 bytes of a digest of that size stand in the table: those at its beginning, and those that begin
+    its middle."""
+    found = [(_WHOLE, slice(0, _SHORT))]
+    if name in _HALVED and size > _SHORT:
+        at = (size - _SHORT) // 2
+        found.append((_MIDDLE_8, slice(at, at + _SHORT)))
+        if size > _SURE:
+            at = (size - _SURE) // 2
+            found.append((_MIDDLE_16, slice(at, at + _SHORT)))
+    return found
 
 
-def _of_openssl(name: str, otherwise: _Function) -> _Function:
-    """A function that not every build of Python's hashlib has; it is many times faster where it does."""
-    if name not in hashlib.algorithms_available:
-        return otherwise
-    return lambda data: hashlib.new(name, data, usedforsecurity=False).digest()
-
-
-def _murmur_words(data: bytes) -> bytes:
-    """MurmurHash3's two words each with its first byte first, as printing them in hex gives."""
-    digest = mmh3.hash_bytes(data)
-    return digest[7::-1] + digest[:7:-1]
-
-
-def _blake2b(size: int, data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=size).digest()
-
-
-def _sha512_cut(bits: str, data: bytes) -> bytes:
-    return SHA512.new(data, truncate=bits).digest()
-
-
-def _ripemd160(data: bytes) -> bytes:
-    return RIPEMD160.new(data).digest()
-
-
-FUNCTIONS: dict[str, _Function] = {
-    **{name.replace("sha3_", "sha3-"): _hashlib(name) for name in _HASHLIB},
-    "sha512-224": _of_openssl("sha512_224", partial(_sha512_cut, "224")),
-    "sha512-256": _of_openssl("sha512_256", partial(_sha512_cut, "256")),
-    "blake2b-256": partial(_blake2b, 32),
-    "blake2b-160": partial(_blake2b, 20),
-    "ripemd160": _of_openssl("ripemd160", _ripemd160),
-    "murmur3-128": mmh3.hash_bytes,
-    "murmur3-128-words": _murmur_words,
-    "murmur3-128-x86": lambda data: mmh3.hash_bytes(data, x64arch=False),
-    "xxh3-128": xxhash.xxh3_128_digest,
-    "xxh3-64": xxhash.xxh3_64_digest,
-    "xxh64": xxhash.xxh64_digest,
-}
-
-
-def _of_hex(outer: _Function, inner: _Function, data: bytes) -> bytes:
-    return outer(inner(data).hex().encode())
-
-
-_WAYS: tuple[tuple[str, _Function], ...] = (
-    *FUNCTIONS.items(),
-    *(
-        (f"{outer}({inner})", partial(_of_hex, FUNCTIONS[outer], FUNCTIONS[inner]))
-        for outer in _OF_HEX
-        for inner in _OF_HEX
-    ),
-)
+_PLACES = [_places(way.name, len(way.function(b""))) for way in USUAL]
+_SLICES = [tuple(part for _, part in places) for places in _PLACES]
+# of each row of a text: which way of hashing, and which place in the digest
+_ROWS = [(way, place) for way, places in enumerate(_PLACES) for place, _ in places]
+_LENGTHS = frozenset((_SHORT, _SURE, *(len(way.function(b"")) for way in USUAL)))
 
 
 class Digests:
-    """The digests of a set of texts. `texts` says whose each one is and in which granularity."""
+    """The digests of the texts of a set of canaries, told by id."""
 
-    def __init__(self, texts: dict[bytes, list[tuple[str, Granularity]]]) -> None:
-        self._texts = list(texts)
-        self._owners = list(texts.values())
-        # from 8 bytes to numbers that name a text, a way of hashing and the place in the digest
-        self._heads: dict[bytes, tuple[int, ...]] = {}
-        for head, code in self._rows():
-            self._heads[head] = (*self._heads.get(head, ()), code)
-        self._automaton: tuple[ahocorasick_rs.BytesAhoCorasick, list[bytes]] | None = None
+    def __init__(self, canaries: Iterable[tuple[str, list[HashedText]]]) -> None:
+        owners: dict[bytes, list[tuple[str, Granularity]]] = {}
+        usual: set[bytes] = set()
+        for canary, texts in canaries:
+            for text, granularity, is_usual in texts:
+                mine = owners.setdefault(text, [])
+                if all(owner != canary for owner, _ in mine):
+                    mine.append((canary, granularity))
+                if is_usual:
+                    usual.add(text)
+        self._texts = list(owners)
+        self._owners = list(owners.values())
+        self._starts: list[int] = []
+        self._small: dict[bytes, list[tuple[int, str]]] = {}
+        heads = bytearray()
+        for number, text in enumerate(self._texts):
+            self._starts.append(len(heads) // _SHORT)
+            digests = digests_of(text, usual=text in usual)
+            rows = zip(_SLICES, digests, strict=False)
+            heads += b"".join([digest[part] for parts, digest in rows for part in parts])
+            if text in usual:
+                for name, (_, function) in SMALL.items():
+                    self._small.setdefault(function(text), []).append((number, name))
+        self._fill(np.frombuffer(heads, ">u8").astype(np.uint64))
 
-    def _rows(self) -> Iterator[tuple[bytes, int]]:
-        code = 0
-        for text in self._texts:
-            for _, function in _WAYS:
-                digest = function(text)
-                yield digest[:_SHORT], code + _WHOLE
-                size = len(digest)
-                if size > _SHORT:
-                    at = (size - _SHORT) // 2
-                    yield digest[at : at + _SHORT], code + _MIDDLE_8
-                if size > _SURE:
-                    at = (size - _SURE) // 2
-                    yield digest[at : at + _SHORT], code + _MIDDLE_16
-                code += 3
+    def _fill(self, heads: npt.NDArray[np.uint64]) -> None:
+        """The table: heads in order, the number of the row of each, and which first three bytes there are."""
+        self._order = np.argsort(heads, kind="stable").astype(np.uint32)
+        self._heads = heads[self._order]
+        self._firsts = np.zeros(1 << 24, np.uint8)
+        self._firsts[(heads >> np.uint64(40)).astype(np.int64)] = 1
+        self._first = memoryview(self._firsts.data)
+
+    def _codes(self, head: bytes) -> Iterable[int]:
+        """The rows of the digests that have these 8 bytes."""
+        value = int.from_bytes(head, "big")
+        if not self._first[value >> 40]:
+            return ()
+        at = int(np.searchsorted(self._heads, np.uint64(value)))
+        found = []
+        while at < len(self._heads) and int(self._heads[at]) == value:
+            found.append(int(self._order[at]))
+            at += 1
+        return found
 
     def find(self, data: bytes, name: str = "") -> list[Match]:
         """The digests that `data` is, as raw bytes, and those that stand in it as base64. `name` is that of
         the field: what it is called decides whether a short digest counts."""
         size = len(data)
-        if size <= _MAX_DIGEST and data[:_SHORT] in self._heads:
+        if size in _LENGTHS:
             found = self._at(data, 0, size)
             if found:
                 return found if size >= _SURE or _NAMED.search(name) else []
+        if size in _SMALL_SIZES and (functions := _small_functions(name)):
+            found = self._small_hash(data, functions)
+            if found:
+                return found
         if size < _MIN_RUN:
             found = self._short_text(data, size)
             return found if found and _NAMED.search(name) else []
@@ -178,31 +173,46 @@ class Digests:
 
     def inside(self, data: bytes) -> list[Match]:
         """The long digests that stand anywhere in `data`, as raw bytes."""
-        if len(data) < _SURE or not self._heads:
-            return []
-        automaton, heads = self._searched()
         found: list[Match] = []
-        for index, start, _ in automaton.find_matches_as_indexes(data, overlapping=True):
-            for code in self._heads[heads[index]]:
+        for start in self._starts_inside(data):
+            for code in self._codes(data[start : start + _SHORT]):
                 form, part = self._part(code, data, start)
                 if len(part) >= _SURE:
                     found += self._matches(code, form, start, len(part))
         return found
 
+    def _starts_inside(self, data: bytes) -> Iterator[int]:
+        """Where in `data` 8 bytes stand that the table has."""
+        for begin in range(0, len(data) - _SURE + 1, _STEP):
+            part = np.frombuffer(data, np.uint8, min(_STEP + _SHORT - 1, len(data) - begin), begin)
+            first = part[:-7].astype(np.int32) << 16 | part[1:-6].astype(np.int32) << 8 | part[2:-5]
+            likely = np.flatnonzero(self._firsts[first])
+            heads = np.zeros(len(likely), np.uint64)
+            for step in range(_SHORT):
+                heads = heads << np.uint64(8) | part[likely + step].astype(np.uint64)
+            at = np.minimum(np.searchsorted(self._heads, heads), len(self._heads) - 1)
+            yield from (begin + int(place) for place in likely[self._heads[at] == heads])
+
     def _at(self, data: bytes, start: int, size: int, written: _Written = "") -> list[Match]:
         """The digests of which the 8, 16 or all bytes are `data`."""
         found: list[Match] = []
-        for code in self._heads.get(data[:_SHORT], ()):
+        for code in self._codes(data[:_SHORT]):
             form, part = self._part(code, data, 0)
             if part == data:
                 found += self._matches(code, form, start, size, written)
         return found
 
+    def _text_of(self, code: int) -> tuple[int, int]:
+        """Which text a row belongs to, and which of its rows it is."""
+        number = bisect_right(self._starts, code) - 1
+        return number, code - self._starts[number]
+
     def _part(self, code: int, data: bytes, start: int) -> tuple[str, bytes]:
         """The longest part of this digest that stands in `data` at `start`, and what it is called."""
-        name, function = _WAYS[code // 3 % len(_WAYS)]
-        digest = function(self._texts[code // (3 * len(_WAYS))])
-        place = code % 3
+        number, row = self._text_of(code)
+        way, place = _ROWS[row]
+        name, function = USUAL[way]
+        digest = function(self._texts[number])
         sizes = (
             (len(digest), _SURE, _SHORT) if place == _WHOLE else (_SHORT if place == _MIDDLE_8 else _SURE,)
         )
@@ -250,7 +260,7 @@ class Digests:
                 continue
             for at in range(start, min(start + _GLUED, end - 2 * _SURE) + 1):
                 head = binascii.unhexlify(data[at : at + 2 * _SHORT])
-                for code in self._heads.get(head, ()):
+                for code in self._codes(head):
                     even = binascii.unhexlify(data[at : at + (end - at) // 2 * 2])
                     form, part = self._part(code, even, 0)
                     if len(part) >= _SURE:
@@ -264,13 +274,13 @@ class Digests:
             letters = run.group().translate(_TO_STANDARD)
             for start in _starts(letters):
                 head = binascii.a2b_base64(letters[start : start + 12])[:_SHORT]
-                for code in self._heads.get(head, ()):
+                for code in self._codes(head):
                     found += self._as_base64(code, data, run.start() + start, run.end())
         return found
 
     def _as_base64(self, code: int, data: bytes, start: int, last: int) -> list[Match]:
-        _, function = _WAYS[code // 3 % len(_WAYS)]
-        digest = function(self._texts[code // (3 * len(_WAYS))])
+        number, row = self._text_of(code)
+        digest = USUAL[_ROWS[row][0]].function(self._texts[number])
         for size in (len(digest), _SURE):
             letters = -(-size * 4 // 3)
             text = data[start : start + letters]
@@ -289,15 +299,56 @@ class Digests:
             Match(
                 canary=canary, granularity=granularity, form=form, offset=start, length=size, written=written
             )
-            for canary, granularity in self._owners[code // (3 * len(_WAYS))]
+            for canary, granularity in self._owners[self._text_of(code)[0]]
         ]
 
-    def _searched(self) -> tuple[ahocorasick_rs.BytesAhoCorasick, list[bytes]]:
-        # made when first needed: most traffic has nothing that stays closed
-        if self._automaton is None:
-            heads = [head for head, codes in self._heads.items() if any(c % 3 != _MIDDLE_8 for c in codes)]
-            self._automaton = (ahocorasick_rs.BytesAhoCorasick(heads), heads)
-        return self._automaton
+    def _small_hash(self, data: bytes, functions: frozenset[str]) -> list[Match]:
+        """The hashes of 32 bits under these functions that are the whole of `data`: as bytes in either order,
+        as a number, in hex, in base64."""
+        return [
+            Match(
+                canary=canary, granularity=granularity, form=name, offset=0, length=len(data), written=written
+            )
+            for digest, written in _small_values(data)
+            for number, name in self._small.get(digest, ())
+            if name in functions
+            for canary, granularity in self._owners[number]
+        ]
+
+
+@lru_cache(4096)
+def names_hash(name: str) -> bool:
+    """Whether a field of this name may hold a hash that counts for its name alone."""
+    return _NAMED.search(name) is not None or bool(_small_functions(name))
+
+
+@lru_cache(4096)
+def _small_functions(name: str) -> frozenset[str]:
+    """The functions of 32 bits that the name of a field speaks of: the one it names, or all where it names a
+    hash and what is hashed."""
+    said = ".".join([step for step in _STEPS.findall(name) if not step.isdigit()][-2:])
+    if not _SMALL_NAME.search(said):
+        return frozenset()
+    if _OF_WHAT.search(said):
+        return frozenset(SMALL)
+    return frozenset(way for way, (pattern, _) in SMALL.items() if re.search(f"(?i){pattern}", said))
+
+
+def _small_values(data: bytes) -> Iterator[tuple[bytes, _Written]]:
+    """The 4 bytes that `data` may stand for."""
+    if len(data) == 4:
+        yield data, ""
+        yield data[::-1], ""
+    elif _SMALL_NUMBER.fullmatch(data) and -(1 << 31) <= (number := int(data)) < 1 << 32:
+        yield (number % (1 << 32)).to_bytes(4, "big"), "decimal"
+    if _SMALL_HEX.fullmatch(data):
+        digest = int(data, 16).to_bytes(4, "big")
+        yield digest, "hex"
+        yield digest[::-1], "hex"
+    elif _SMALL_BASE64.fullmatch(data):
+        digest = binascii.a2b_base64(data[:6].translate(_TO_STANDARD) + b"==")
+        yield digest, "base64"
+        yield digest[::-1], "base64"
 
 
 def _starts(letters: bytes) -> Iterator[int]:
@@ -311,17 +362,3 @@ def _starts(letters: bytes) -> Iterator[int]:
             if at >= _GLUED:
                 yield at + 1
             at = letters.find(sign, at + 1)
-
-
-def digests(
-    canaries: Iterable[Canary], inputs: Callable[[Canary], list[tuple[Granularity, bytes]]]
-) -> Digests:
-    """The table for these canaries; `inputs` gives the texts of each that may have been hashed, the most
-    specific granularity first."""
-    texts: dict[bytes, list[tuple[str, Granularity]]] = {}
-    for canary in canaries:
-        for granularity, text in inputs(canary):
-            owners = texts.setdefault(text, [])
-            if all(owner != canary.id for owner, _ in owners):
-                owners.append((canary.id, granularity))
-    return Digests(texts)

@@ -26,16 +26,22 @@ Key = tuple[str, str, str, int]  # transmission, channel, path, offset
 
 
 class Exhibits:
-    """The exhibits of one capture, by transmission, channel, path and offset."""
+    """The exhibits of one capture, by transmission, channel, path and offset. `left_out` counts those that
+    would have been kept if there were not so many."""
 
     def __init__(self) -> None:
         self.kept: dict[Key, Exhibit] = {}
         self._sorts: Counter[Hashable] = Counter()
+        self.left_out = 0
 
     def wants(self, sort: Hashable, *, typed: bool = False) -> bool:
         """Whether one more exhibit of this sort is worth keeping; asking counts."""
         self._sorts[sort] += 1
-        return len(self.kept) < _MOST and self._sorts[sort] <= (_TYPED if typed else 1)
+        wanted = self._sorts[sort] <= (_TYPED if typed else 1)
+        if wanted and len(self.kept) >= _MOST:
+            self.left_out += 1
+            return False
+        return wanted
 
     def keep(
         self,

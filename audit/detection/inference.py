@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from audit.adapters import search_engines
-from audit.detection.needles import parse_address
+from audit.detection.addresses import parse_address
 from audit.detection.origin import headers_of, is_navigation, results_page
 from audit.recipients import identify
 from audit.records import AnyRecord, Canary, CanaryKind, Http, LimitHit

@@ -14,31 +14,28 @@ import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes
 
 import ahocorasick_rs
 from msgspec import structs
-from publicsuffixlist import PublicSuffixList
 
 from audit.decoding.guesses import differences
-from audit.detection.digests import NAMED_FIELDS, digests
-from audit.detection.identifier_forms import Exact, exact_forms, hashed_forms, written_forms
+from audit.detection.addresses import Address, parse_address, telling
+from audit.detection.digests import NAMED_FIELDS, Digests
+from audit.detection.hashed_texts import hashed_texts
+from audit.detection.identifier_forms import Exact, exact_forms, written_forms
+from audit.detection.words import MIN_TOKEN, fold, glued_forms, made_up, plain_word, text_forms
 from audit.records import Canary, Granularity, Match
 
 _ALNUM = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _HOST_LETTER = _ALNUM | frozenset(b"-_")
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
-_SEPARATORS = (" ", "+", "%20", "-", "_")
 _SCHEME_BEFORE = re.compile(rb"([a-z][a-z0-9+.-]{1,15})://(?:[^\s/@?#]{0,64}@)?(?:www\.)?$")
-# typographic quotes as typed; the i with and without its dot, whose case differs by language
-_ALIKE = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u0131": "i", "\u0307": None}
-)
 _ANCHOR = 4
+# also half of one: `htt` and `ww` belong to nobody
+_LEAD = re.compile(rb"(?:https?:/{0,2}|https?$|htt?$)?(?:www\.|www?$)?")
 _MIN_GUISE = 6
 _MIN_XORED = 6
 _CASELESS = bytes(byte & 0xDF for byte in range(256))
@@ -51,7 +48,6 @@ _ROT13 = bytes.maketrans(
 )
 # a full table is twice as fast while it fits the processor's cache, and slower beyond
 _DFA_LIMIT = 2_000
-MIN_TOKEN = 3
 _NEAR = 16
 # from the most to the least specific
 SPECIFIC: tuple[Granularity, ...] = (
@@ -60,63 +56,11 @@ SPECIFIC: tuple[Granularity, ...] = (
 PAGES: tuple[Granularity, ...] = ("full", "no_scheme", "no_query", "host", "registrable_domain")
 
 
-@dataclass(frozen=True)
-class Address:
-    """A canary address taken apart, all lower case. `host` has neither `www.` nor a default port."""
-
-    scheme: str
-    host: str
-    registrable_domain: str | None
-    port: int | None
-    path: str
-    query: str
-    fragment: str
-
-    @property
-    def bare(self) -> bool:
-        """Whether it names a site and no page of it."""
-        return not self.query and self.path in ("", "/")
-
-
 class Prefix(NamedTuple):
     """A field that holds the first `length` characters of a canary and nothing else."""
 
     canary: str
     length: int
-
-
-def parse_address(value: str) -> Address | None:
-    """Takes an address apart; None if it has no host. A scheme may be missing."""
-    try:
-        parts = urlsplit(value if "://" in value else f"//{value}")
-        host, port = (parts.hostname or "").rstrip("."), parts.port
-    except ValueError:
-        return None
-    if not host:
-        return None
-    scheme = parts.scheme.lower()
-    if port == _DEFAULT_PORTS.get(scheme or "https"):
-        port = None
-    host = host.removeprefix("www.")
-    return Address(
-        scheme,
-        host,
-        _registrable(host),
-        port,
-        parts.path.lower(),
-        parts.query.lower(),
-        parts.fragment.lower(),
-    )
-
-
-_suffixes = PublicSuffixList(only_icann=True)
-
-
-def _registrable(host: str) -> str | None:
-    if host.replace(".", "").isdigit() or ":" in host:
-        return None
-    found = _suffixes.privatesuffix(host)
-    return str(found) if found else None
 
 
 class _Needle(NamedTuple):
@@ -135,6 +79,11 @@ class Needles:
 
     def __init__(self, canaries: Iterable[Canary]) -> None:
         self.canaries = tuple(canaries)
+        self.addresses = {
+            canary.id: address
+            for canary in self.canaries
+            if canary.kind == "url" and (address := parse_address(canary.value))
+        }
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
         self._cut: set[bytes] = set()
@@ -169,7 +118,7 @@ class Needles:
         }
         self._told_texts = list(told.values())
         self._told = _automaton(list(told))
-        self._digests = digests(self.canaries, digest_inputs)
+        self._digests = Digests((canary.id, hashed_texts(canary)) for canary in self.canaries)
 
     @staticmethod
     def _drop_shared_domains(needles: dict[bytes, list[_Needle]]) -> None:
@@ -263,18 +212,24 @@ class Needles:
         return text.lower().encode() in self._cut
 
     def distinct_length(self, canary: str) -> int:
-        """From how many characters on a beginning belongs to this canary alone (and has at least as
-        many as nobody types by chance)."""
+        """From how many characters on, the lead of an address not counted, a beginning belongs to this canary
+        alone (and has at least as many as nobody types by chance)."""
         shared = max(
             (
-                prefix.length
-                for owners in self._prefixes.values()
-                for prefix in owners
-                if prefix.canary == canary and len({p.canary for p in owners}) > 1
+                len(unled(text))
+                for text, owners in self._prefixes.items()
+                if len(owners) > 1
+                and any(prefix.canary == canary for prefix in owners)
+                and any(prefix.canary != canary for prefix in owners)
             ),
             default=0,
         )
         return max(shared + 1, _ANCHOR)
+
+
+def unled(text: bytes) -> bytes:
+    """What was typed, without what all addresses begin with."""
+    return text[_LEAD.match(text.lower()).end() :]  # type: ignore[union-attr]
 
 
 def _host_owners(needles: dict[bytes, list[_Needle]]) -> dict[bytes, str]:
@@ -345,22 +300,24 @@ def _plain(canary: Canary) -> Iterator[_Needle]:
         for exact in exact_forms(canary.value):
             yield _Needle(canary.id, "term", exact.text.lower(), None, exact=exact)
         return
-    for form in sorted(_text_forms(canary.value)):
-        yield _Needle(
-            canary.id, "term", form, None, alone=canary.kind == "term" and _plain_word(canary.value)
-        )
-
-
-def _plain_word(value: str) -> bool:
-    """Whether a search term is so short and plain that it stands in other text by chance: it counts only
-    where it is the whole value of a field."""
-    if value.isascii():
-        return len(value) < 8 and value.isalpha()
-    return len(value) < 4
+    plain = canary.kind == "term" and plain_word(canary.value)
+    forms = text_forms(canary.value)
+    for form in sorted(forms):
+        yield _Needle(canary.id, "term", form, None, alone=plain)
+    # words of a dictionary stand glued together for other reasons too
+    alone = plain or not made_up(canary.value)
+    for form in sorted(glued_forms(canary.value) - forms):
+        yield _Needle(canary.id, "term", form, None, alone=alone)
 
 
 def _address_needles(canary: str, address: Address) -> Iterator[_Needle]:
-    hosts = {address.host}
+    hosts = {address.host, *([f"[{address.host}]"] if ":" in address.host else [])}
+    # as IDNA 2008 has it, where it differs
+    hosts.add(
+        ".".join(
+            n if n.isascii() else f"xn--{n.encode('punycode').decode()}" for n in address.host.split(".")
+        )
+    )
     with contextlib.suppress(UnicodeError):
         hosts.add(address.host.encode("idna").decode())
     with contextlib.suppress(UnicodeError):
@@ -391,77 +348,6 @@ def _part_needles(canary: str, address: Address) -> Iterator[_Needle]:
         whole += [(f"{path}?{query}", "both"), (f"{path[1:]}?{query}", "both")]
     for text, part in whole:
         yield _Needle(canary, "path", text.encode(), address, part, alone=True, weak=not telling(text))
-
-
-def telling(path: str) -> bool:
-    """Whether a path is so particular that it says which page it is, even without its host."""
-    return len(path) >= 8 and (any(c.isdigit() for c in path) or path.count("/") >= 2)
-
-
-def _text_forms(value: str) -> set[bytes]:
-    forms: set[bytes] = set()
-    for shape in ("NFC", "NFKC", "NFD"):
-        text = unicodedata.normalize(shape, value).strip()
-        words = text.split()
-        for joined in {text, *(separator.join(words) for separator in _SEPARATORS)}:
-            # ASCII is folded in the data; of other scripts the usual cases are searched for
-            for cased in {joined, joined.lower(), joined.upper(), joined.title()}:
-                forms.add(cased.encode().lower())
-            forms.add(fold(joined).encode())
-        if not text.isascii():
-            forms.add(quote(text).lower().encode())
-    return {form for form in forms if len(form) >= MIN_TOKEN}
-
-
-def digest_inputs(canary: Canary) -> list[tuple[Granularity, bytes]]:
-    """The texts whose digests would give the value away, with the granularity of each."""
-    if canary.kind != "url":
-        if canary.kind == "identifier":
-            return [("term", text) for text in sorted(hashed_forms(canary.value))]
-        own = {canary.value.encode(), canary.value.upper().encode()}
-        return [("term", text) for text in sorted(_text_forms(canary.value) | own)]
-    address = parse_address(canary.value)
-    if not address:
-        return [("full", canary.value.encode())]
-    value = canary.value
-    page = value.partition("#")[0]
-    bare = page.partition("://")[2] or page
-    no_query = page.partition("?")[0]
-    rows: list[tuple[Granularity, str]] = [
-        ("full", value), ("full", page), ("no_scheme", bare), ("no_query", no_query),
-        ("no_query", bare.partition("?")[0]), ("host", address.host), ("host", f"www.{address.host}"),
-        ("host", f"{address.scheme}://{address.host}"), ("host", f"{address.scheme}://{address.host}/"),
-        ("host", f"{address.host}/"),
-    ]  # fmt: skip
-    # the same page by another scheme, or with www. where it has none
-    other = "http" if page.lower().startswith("https:") else "https"
-    rows += [
-        (granularity, f"{other}://{text.partition('://')[2]}") for granularity, text in rows if "://" in text
-    ]
-    if not bare.lower().startswith("www."):
-        rows += [
-            ("full", f"{address.scheme}://www.{bare}"), ("no_scheme", f"www.{bare}"),
-            ("no_query", f"{address.scheme}://www.{bare.partition('?')[0]}"),
-        ]  # fmt: skip
-    target = bare[bare.find("/") :] if "/" in bare else ""
-    rows += [("path", text) for text in (target, target.partition("?")[0]) if telling(text)]
-    if address.registrable_domain and address.registrable_domain != address.host:
-        rows.append(("registrable_domain", address.registrable_domain))
-    slashed = [
-        (granularity, text[:-1] if text.endswith("/") else text + "/")
-        for granularity, text in rows
-        if granularity == "no_query"
-    ]
-    seen: dict[bytes, Granularity] = {}
-    for granularity, text in (*rows, *slashed):
-        for cased in (text, text.lower()):
-            seen.setdefault(cased.encode(), granularity)
-    return [(granularity, text) for text, granularity in seen.items()]
-
-
-def fold(text: str) -> str:
-    """Text with its letters made alike: NFKC, case folded, and a few letters more (Unicode, 3.13)."""
-    return unicodedata.normalize("NFKC", text.casefold()).translate(_ALIKE)
 
 
 class _Unfolding:
@@ -659,7 +545,7 @@ def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None
     return None
 
 
-_LONGEST_QUERY = 1024
+_LONGEST_QUERY = 8192
 _QUERY_END = re.compile(rb"[\s#\"'<>]")
 _AFTER_HOST = {b"/", b":", b"?"}
 _DIGIT = {bytes([c]) for c in b"0123456789"}

@@ -19,7 +19,7 @@ MAX_VALUE = 512
 
 
 class Told(NamedTuple):
-    """A field whose role is known. `value` is cut at 512 bytes; `reasoning` is the adapter's source."""
+    """A field whose role is known. `value` is cut at 512 bytes, and then ends in an ellipsis; `reasoning` is the adapter's source."""
 
     adapter: str
     role: Role
@@ -45,11 +45,15 @@ def roles(channels: Sequence[Channel], trees: Iterable[Tree], adapters: tuple[Ad
                 # a later field of the same place is the same value with one more layer taken off
                 found[adapter.id, channel.name, field.path] = Told(
                     adapter.id, known.role, known.unit, channel.name, field.path, field.layers,
-                    field.data[:MAX_VALUE], known.reasoning,
+                    _cut(field.data), known.reasoning,
                 )  # fmt: skip
             if len(found) >= MAX_FIELDS:
                 return list(found.values())
     return list(found.values())
+
+
+def _cut(data: bytes) -> bytes:
+    return data if len(data) <= MAX_VALUE else data[:MAX_VALUE] + "…".encode()
 
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}

@@ -23,8 +23,9 @@ from audit.detection.closed import Closed, Stayed
 from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
 from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
+from audit.detection.pieces import Sighting, excerpt
 from audit.detection.roles import MAX_FIELDS, Told, event_time, roles
-from audit.detection.search import Result, Searcher, Sighting, Typed, excerpt
+from audit.detection.search import Result, Searcher, Typed
 from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (
@@ -207,6 +208,7 @@ class Scanner:
         self._adapters = load()
         self._connections = Connections()
         self._exhibits = Exhibits()
+        self._said: set[str] = set()
         self._order = 0
 
     def add(self, record: AnyRecord) -> None:
@@ -224,8 +226,10 @@ class Scanner:
                 self.scan.gaps.append(record)
             case DeviceName():
                 names = self.scan.devices.setdefault(record.src, {}).setdefault(record.by, set())
-                if len(names) < _MAX_NAMES:
+                if len(names) < _MAX_NAMES or record.name in names:
                     names.add(record.name)
+                else:
+                    self._full("names", f"more than {_MAX_NAMES} names of one device by {record.by}")
             case Http() | WebSocketMessage() | Dns() | Tls() | Message():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)
@@ -237,11 +241,27 @@ class Scanner:
         names = self.scan.lookups.setdefault(who, Counter())
         if len(names) < _MAX_LOOKUPS or record.name in names:
             names[record.name] += 1
+        else:
+            self._full(
+                "look-ups",
+                f"more than {_MAX_LOOKUPS} different names were asked of {record.host or record.dst}",
+            )
+
+    def _full(self, what: str, detail: str) -> None:
+        """Says once that no more of something is kept; what is beyond was still searched."""
+        if what not in self._said:
+            self._said.add(what)
+            self.scan.limits.append(LimitHit(bound="fields", detail=detail, capture=self.scan.capture))
 
     def finished(self) -> Scan:
         """The scan, once all records were added: what the connections tell about senders is known now."""
         scan = self.scan
         scan.exhibits = self._exhibits.kept
+        if self._exhibits.left_out:
+            self._full(
+                "exhibits",
+                f"{self._exhibits.left_out} sorts of what was found are told without the request they stand in",
+            )
         scan.hits = [replace(hit, sent=self._told(hit.sent)) for hit in scan.hits]
         scan.keystrokes = [(stroke, self._told(sent)) for stroke, sent in scan.keystrokes]
         scan.signals = [signal._replace(sent=self._told(signal.sent)) for signal in scan.signals]
@@ -328,7 +348,7 @@ class Scanner:
             Sighting(match, row.channel, row.path, row.layers, excerpt(row.value, match))
             for row in told
             if row.role == "hash"
-            for match in self._needles.find(row.value, "hash")
+            for match in self._needles.find(row.value, "url_hash")
             if (row.channel, row.path, match.canary) not in seen
         ]
 
@@ -350,8 +370,10 @@ class Scanner:
 
     def _count(self, record: Transmission) -> None:
         traffic = self.scan.recipients.setdefault(recipient_key(record.host, record.dst), Traffic())
-        if record.dst and len(traffic.ips) < _MAX_IPS:
+        if record.dst and (len(traffic.ips) < _MAX_IPS or record.dst in traffic.ips):
             traffic.ips.add(record.dst)
+        elif record.dst:
+            self._full("addresses", f"more than {_MAX_IPS} addresses of {record.host or record.dst}")
         if isinstance(record, Tls):
             return
         phase = self._phase(record.time)

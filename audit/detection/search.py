@@ -2,14 +2,13 @@
 
 The layers of a field are nested, so a value that stands in a JSON string also stands in the text of the
 JSON document. It is told at the innermost field only, where its path is known. An address told in
-pieces (host in one field, path or query in another of the same transmission) is joined.
+pieces is joined (`pieces`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from msgspec import structs
@@ -21,27 +20,15 @@ from audit.decoding.evidence import reads
 from audit.decoding.keyed import Decoder
 from audit.detection.beginnings import typed_values
 from audit.detection.closed import Closed, closed
+from audit.detection.digests import names_hash
 from audit.detection.needles import SPECIFIC, Needles, Prefix
 from audit.detection.opened import opened
-from audit.records import Field, Granularity, LimitHit, Match
+from audit.detection.pieces import Sighting, excerpt, join_pieces, may_hold, spread, wanted
+from audit.records import Field, LimitHit, Match
 
-_EXCERPT_BEFORE = 48
-_EXCERPT_AFTER = 80
 _MAX_MATCHES = 10_000
 _REMEMBERED = 512
 _ADDRESS_CHANNELS = ("url.host", "url.path", "url.query")
-_WITH_HOST = ("host", "no_query", "no_scheme", "full")
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """A match and where it was made. `excerpt` is the data around it, undecoded bytes escaped."""
-
-    match: Match
-    channel: str
-    path: str
-    layers: tuple[str, ...]
-    excerpt: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +61,7 @@ class Searcher:
     def __init__(self, needles: Needles, bounds: Bounds | None = None) -> None:
         self._needles = needles
         self._bounds = bounds or Bounds()
+        self._pathless = {name for name, page in needles.addresses.items() if page.path in ("", "/")}
         # most headers of a client are the same in all its requests
         self._worth = lru_cache(1 << 12)(self._is_worth)
 
@@ -96,19 +84,27 @@ class Searcher:
         address = {c.name: c.data for c in channels if c.name in _ADDRESS_CHANNELS}
         own = _own_address(address, self._needles) if address else []
         itself = {s.match.canary for s in own}
+        texts: list[tuple[Channel, list[Field]]] = []
         for number, channel in enumerate(channels):
             if not channel.data:
                 continue
             worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
             if trees:
                 tree = trees[number]
-            elif (not channel.hints or _plain(channel.data)) and not worth(channel.data):
-                typed += self._typed(channel, [Field(path="", layers=(), data=channel.data)])
+            elif (
+                (not channel.hints or _plain(channel.data))
+                and not worth(channel.data)
+                and not names_hash(channel.name)
+            ):
+                fields = [Field(path="", layers=(), data=channel.data)]
+                texts.append((channel, fields))
+                typed += self._typed(channel, fields, limits)
                 continue
             else:
                 tree = unfold(
                     channel.data, channel.hints, bounds=self._bounds, sought=self._needles, sparing=True
                 )
+            texts.append((channel, tree.fields))
             limits += tree.limits
             stayed += closed(channel.name, tree)
             found = self._in_tree(channel.name, tree)
@@ -118,10 +114,14 @@ class Searcher:
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
             sightings += found
-            typed += self._typed(channel, tree.fields)
+            typed += self._typed(channel, tree.fields, limits)
         if not (own or sightings or typed or limits or stayed):
             return _NOTHING
-        return Result((*own, *join_pieces(sightings)), tuple(typed), tuple(limits), tuple(stayed))
+        if sightings:
+            elsewhere = [s for s in sightings if s.match.canary not in itself]
+            pieces = self._in_pieces(elsewhere, texts, opened_in_full=bool(trees))
+            sightings = join_pieces(sightings + pieces, self._pathless)
+        return Result((*own, *sightings), tuple(typed), tuple(limits), tuple(stayed))
 
     def _is_worth(self, data: bytes) -> bool:
         return may_hide(data) or not reads(data) or self._needles.traced(data)
@@ -141,9 +141,24 @@ class Searcher:
             if (index, number) not in silent
         ]
 
-    def _typed(self, channel: Channel, fields: list[Field]) -> list[Typed]:
+    def _in_pieces(
+        self, sightings: list[Sighting], texts: list[tuple[Channel, list[Field]]], *, opened_in_full: bool
+    ) -> list[Sighting]:
+        """The segments and parameters of addresses whose host was told. What was not worth taking apart before is
+        now, where all of them stand in it."""
+        found: list[Sighting] = []
+        for canary, address in wanted(sightings, self._needles.addresses).items():
+            for channel, fields in texts:
+                if not any(may_hold(field.data, address) for field in fields):
+                    continue
+                if not opened_in_full:
+                    fields = unfold(channel.data, channel.hints, bounds=self._bounds).fields
+                found += spread(channel.name, fields, canary, address)
+        return found
+
+    def _typed(self, channel: Channel, fields: list[Field], limits: list[LimitHit]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}
-        for path, layers, data in typed_values(channel, fields):
+        for path, layers, data in typed_values(channel, fields, limits):
             for prefix in self._needles.prefix(data):
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
@@ -222,42 +237,6 @@ def _holds(child: Field, offset: int) -> bool:
     if child.offset is None:
         return True
     return child.offset <= offset and (child.length is None or offset < child.offset + child.length)
-
-
-def excerpt(data: bytes, match: Match) -> str:
-    """The match with some of what stands around it; the rest is cut and marked with an ellipsis."""
-    start = max(0, match.offset - _EXCERPT_BEFORE)
-    end = min(len(data), match.offset + match.length + _EXCERPT_AFTER)
-    text = data[start:end].decode("utf-8", "backslashreplace")
-    return ("…" if start else "") + text + ("…" if end < len(data) else "")
-
-
-def join_pieces(sightings: list[Sighting]) -> list[Sighting]:
-    """Joins an address told in pieces: where one field holds a canary's host and others its path or its
-    query, those are told as parts of the whole address, and marked `joined`."""
-    hosts = {s.match.canary for s in sightings if s.match.granularity in _WITH_HOST}
-    sightings = [
-        s
-        for s in sightings
-        if not s.match.weak or (s.match.canary in hosts and s.channel not in ("url.host", "url.path"))
-    ]
-    parts: dict[str, set[str]] = defaultdict(set)
-    for sighting in sightings:
-        if sighting.match.part:
-            parts[sighting.match.canary].add(sighting.match.part)
-    return [
-        _joined(sighting, parts[sighting.match.canary])
-        if sighting.match.part and sighting.match.canary in hosts
-        else sighting
-        for sighting in sightings
-    ]
-
-
-def _joined(sighting: Sighting, parts: set[str]) -> Sighting:
-    whole = "both" in parts or {"path", "query"} <= parts
-    granularity: Granularity = "no_scheme" if whole else "no_query"
-    match = structs.replace(sighting.match, granularity=granularity)
-    return replace(sighting, match=match, layers=(*sighting.layers, "joined"))
 
 
 def _own_address(channels: dict[str, bytes], needles: Needles) -> list[Sighting]:

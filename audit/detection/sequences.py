@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from audit.detection.needles import Needles
+from audit.detection.needles import Needles, unled
 from audit.detection.search import Typed
 
 # A person who pauses longer than this begins anew; the beginnings before and after still stand alone.
@@ -54,7 +54,8 @@ def sequences(strokes: Iterable[Keystroke], needles: Needles) -> list[Sequence]:
         for run in _runs(sorted(there, key=lambda s: (s.time, s.order))):
             lengths = {stroke.typed.prefix.length for stroke in run}
             typed = canary not in addresses or any(needles.inside_word(s.typed.text) for s in run)
-            if len(lengths) >= 2 and max(lengths) >= needed and typed:
+            longest = max(len(unled(stroke.typed.text.encode())) for stroke in run)
+            if len(lengths) >= 2 and longest >= needed and typed:
                 found.append(Sequence(canary, place, tuple(run)))
     return found
 

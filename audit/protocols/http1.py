@@ -21,6 +21,7 @@ MAX_WAITING = 1024
 """Requests without a response that are remembered for pairing."""
 MAX_HELD = 1 << 16
 """Bytes kept behind a request to upgrade or CONNECT until the response decides."""
+_ENDLESS = 1 << 40
 
 Headers = tuple[tuple[str, str], ...]
 """Names as sent and values without surrounding blanks, both latin-1, in the order sent."""
@@ -31,14 +32,15 @@ class Request(NamedTuple):
 
     `size` is the length of the body as received, of which `body` holds at most MAX_BODY bytes; `cut` says
     that it holds less. `lost` bytes of the body are missing in the capture and stand as zeros. `complete`
-    is False where the connection ended early. `number` counts the connection's requests from 0.
+    is False where the connection ended early. `number` counts the connection's requests from 0. `lines` are
+    its header lines (see `values`).
     """
 
     number: int
     method: str
     target: str
     version: str
-    headers: Headers
+    lines: bytes
     trailers: Headers
     body: bytes
     size: int
@@ -47,6 +49,11 @@ class Request(NamedTuple):
     complete: bool
     start: int
     end: int
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers, read when they are asked for."""
+        return _headers(self.lines[1:])
 
 
 class Response(NamedTuple):
@@ -56,7 +63,7 @@ class Response(NamedTuple):
     status: int
     reason: str
     version: str
-    headers: Headers
+    lines: bytes
     trailers: Headers
     body: bytes
     size: int
@@ -65,6 +72,11 @@ class Response(NamedTuple):
     complete: bool
     start: int
     end: int
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers, read when they are asked for."""
+        return _headers(self.lines[1:])
 
 
 class Tunnel(NamedTuple):
@@ -166,10 +178,13 @@ def _request_line(data: bytes) -> re.Match[bytes] | None:
     return None
 
 
+def _unfolded(text: bytes) -> bytes:
+    """Header lines, folded ones joined (RFC 9112, 5.2)."""
+    return _FOLD.sub(b" ", text) if b"\n " in text or b"\n\t" in text else text
+
+
 def _headers(text: bytes) -> Headers:
-    """Header lines as pairs; folded lines are joined (RFC 9112, 5.2), lines without a colon left out."""
-    if b"\n " in text or b"\n\t" in text:
-        text = _FOLD.sub(b" ", text)
+    """Header lines as pairs, lines without a colon left out."""
     found = []
     for line in text.decode("latin-1").split("\n"):
         name, colon, value = line.partition(":")
@@ -178,9 +193,20 @@ def _headers(text: bytes) -> Headers:
     return tuple(found)
 
 
-def _get(headers: Headers, wanted: str) -> str:
-    """The values of a header joined by commas; `wanted` is in lower case."""
-    return ",".join([value for name, value in headers if name.lower() == wanted])
+def values(lines: bytes, wanted: bytes) -> list[str]:
+    """The values of a header, without reading the others. `lines` each begin with a line feed; `wanted` is
+    the name in lower case behind one."""
+    lowered = lines.lower()
+    at = lowered.find(wanted)
+    found = []
+    while at >= 0:
+        begin = at + len(wanted)
+        end = lowered.find(b"\n", begin)
+        rest, colon, value = lines[begin : end if end >= 0 else len(lines)].partition(b":")
+        if colon and (not rest or not rest.decode("latin-1").strip()):
+            found.append(value.strip(b" \t\r").decode("latin-1"))
+        at = lowered.find(wanted, end) if end >= 0 else -1
+    return found
 
 
 class _At(IntEnum):
@@ -206,7 +232,7 @@ class _Head(NamedTuple):
     status: int
     reason: str
     version: str
-    headers: Headers
+    lines: bytes
 
 
 class _Waiting(NamedTuple):
@@ -274,18 +300,23 @@ class Connection:
             self._run(side, events)
         return events
 
-    def skip(self, size: int, response: bool) -> bool:
-        """Count the next `size` bytes of one direction without reading them, if they lie inside of a body and
-        do not end it; the body will lack them. False where they have to be fed."""
-        side = self._down if response else self._up
-        inside = side.at is _At.CLOSE or (side.at in {_At.LENGTH, _At.CHUNK} and size < side.left)
-        if side.buffer or not inside:
-            return False
+    def room(self) -> int:
+        """How many of the next bytes of a response lie inside of its body and do not end it."""
+        side = self._down
+        if side.buffer:
+            return 0
+        if side.at is _At.LENGTH or side.at is _At.CHUNK:
+            return max(side.left - 1, 0)
+        return _ENDLESS if side.at is _At.CLOSE else 0
+
+    def skip(self, size: int) -> None:
+        """Count the next bytes of a response, for which there is room, without reading them; its body will
+        lack them."""
+        side = self._down
         if side.at is not _At.CLOSE:
             side.left -= size
         side.size += size
         side.offset += size
-        return True
 
     def gap(self, size: int, response: bool) -> list[Event]:
         """`size` bytes of one direction are missing here."""
@@ -356,7 +387,7 @@ class Connection:
             side.start = side.offset
             self._take(side, len(side.buffer))
             method, target = (part.decode("latin-1") for part in cut.groups())
-            self._request(side, _Head(method, target, 0, "", "", ()), events)
+            self._request(side, _Head(method, target, 0, "", "", b""), events)
         else:
             self._head(side, side.buffer, len(side.buffer), events)
         if side.head is not None:
@@ -431,11 +462,11 @@ class Connection:
         side.start = side.offset
         self._take(side, size)
         first, second, third = (part.decode("latin-1") if part else "" for part in match.groups())
-        headers = _headers(rest)
+        lines = b"\n" + _unfolded(rest) if rest else b""
         if side.response:
-            self._response(side, _Head("", "", int(second), third, first, headers), events)
+            self._response(side, _Head("", "", int(second), third, first, lines), events)
         else:
-            self._request(side, _Head(first, second, 0, "", third or "0.9", headers), events)
+            self._request(side, _Head(first, second, 0, "", third or "0.9", lines), events)
         return True
 
     def _request(self, side: _Direction, head: _Head, events: list[Event]) -> None:
@@ -444,7 +475,7 @@ class Connection:
         self._requests += 1
         if self._ahead:
             self._ahead -= 1
-            self._frame(side, head.headers, until_close=False)
+            self._frame(side, head.lines, until_close=False)
             if not side.left and side.at is _At.LENGTH:
                 self._emit(side, events, complete=True)
             return
@@ -458,11 +489,11 @@ class Connection:
             self._waiting.popleft()
         if head.method == "CONNECT":
             self._upgrade, self._protocol = waiting, "connect"
-        elif (upgrade := _get(head.headers, "upgrade")) and "upgrade" in _get(
-            head.headers, "connection"
+        elif (upgrade := ",".join(values(head.lines, b"\nupgrade"))) and "upgrade" in ",".join(
+            values(head.lines, b"\nconnection")
         ).lower():
             self._upgrade, self._protocol = waiting, upgrade.lower()
-        self._frame(side, head.headers, until_close=False)
+        self._frame(side, head.lines, until_close=False)
         if not side.left and side.at is _At.LENGTH:
             self._emit(side, events, complete=True)
 
@@ -490,7 +521,7 @@ class Connection:
         )
         if accepted:
             if not asked:
-                self._protocol = _get(head.headers, "upgrade").lower() or "connect"
+                self._protocol = ",".join(values(head.lines, b"\nupgrade")).lower() or "connect"
             self.tunnel = self._protocol
             side.left = 0
             side.at = _At.LENGTH
@@ -505,7 +536,7 @@ class Connection:
             side.left = 0
             side.at = _At.LENGTH
         else:
-            self._frame(side, head.headers, until_close=True)
+            self._frame(side, head.lines, until_close=True)
         if not side.left and side.at is _At.LENGTH:
             self._emit(side, events, complete=True)
         if asked:
@@ -513,14 +544,14 @@ class Connection:
             if self._up.at is _At.HELD:
                 self._release(events, tunnel=False)
 
-    def _frame(self, side: _Direction, headers: Headers, *, until_close: bool) -> None:
+    def _frame(self, side: _Direction, lines: bytes, *, until_close: bool) -> None:
         """How long the body is (RFC 9112, 6.3)."""
         side.left = 0
-        coding = _get(headers, "transfer-encoding").lower()
+        coding = ",".join(values(lines, b"\ntransfer-encoding")).lower()
         if coding.endswith("chunked"):
             side.at = _At.CHUNK_LINE
             return
-        length = _get(headers, "content-length").rpartition(",")[2].strip()  # several: the last counts
+        length = ",".join(values(lines, b"\ncontent-length")).rpartition(",")[2].strip()  # the last counts
         if coding and until_close:
             side.at = _At.CLOSE
         elif length.isascii() and length.isdigit() and len(length) < 18:
@@ -659,10 +690,10 @@ class Connection:
             side.offset,
         )
         if side.response:
-            events.append(Response(side.number, head.status, head.reason, head.version, head.headers, *rest))
+            events.append(Response(side.number, head.status, head.reason, head.version, head.lines, *rest))
         else:
             events.append(
-                Request(side.number or 0, head.method, head.target, head.version, head.headers, *rest)
+                Request(side.number or 0, head.method, head.target, head.version, head.lines, *rest)
             )
         side.head = None
         side.parts = []

@@ -26,15 +26,27 @@ def ja4(hello: ClientHello, transport: str = TLS) -> str | None:
     """The fingerprint of a ClientHello over TLS, QUIC or DTLS; None if the hello is not complete."""
     if not hello.complete:
         return None
-    offered = [version for version in hello.versions if version not in _GREASE]
+    return _fingerprint(
+        transport, hello.version, hello.versions, hello.ciphers, hello.extensions, hello.alpn,
+        hello.signature_algorithms,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint(
+    transport: str, version: int, versions: tuple[int, ...], offered: tuple[int, ...], sent: tuple[int, ...],
+    alpn: tuple[str, ...], algorithms: tuple[int, ...],
+) -> str:  # fmt: skip
+    """Of what a fingerprint is made; the same software sends the same, over and over."""
+    known = [each for each in versions if each not in _GREASE]
     # DTLS counts its versions downwards
-    newest = (min if transport == DTLS else max)(offered) if offered else hello.version
-    count, ciphers = _ciphers(hello.ciphers)
-    extensions = [number for number in hello.extensions if number not in _GREASE]
+    newest = (min if transport == DTLS else max)(known) if known else version
+    count, ciphers = _ciphers(offered)
+    extensions = [number for number in sent if number not in _GREASE]
     return (
         f"{transport}{_VERSIONS.get(newest, '00')}{'d' if 0 in extensions else 'i'}{count:02}"
-        f"{min(len(extensions), 99):02}{_alpn(hello.alpn)}_{ciphers}"
-        f"_{_extensions(tuple(sorted(extensions)), hello.signature_algorithms)}"
+        f"{min(len(extensions), 99):02}{_alpn(alpn)}_{ciphers}"
+        f"_{_extensions(tuple(sorted(extensions)), algorithms)}"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
+from collections.abc import Container
 from typing import Final, Literal, NamedTuple
 
 MAX_SAME = 4
@@ -48,6 +49,8 @@ class Keys:
     def __init__(self) -> None:
         self._secrets: dict[tuple[str, bytes], tuple[Secret, ...]] = {}
         self._randoms: dict[bytes, None] = {}
+        self.met: set[bytes] = set()
+        """By what names of connections that were seen there are secrets."""
         self.count = 0
 
     def add(self, label: str, of: bytes, value: bytes, origin: Origin) -> None:
@@ -64,6 +67,15 @@ class Keys:
     def find(self, label: str, of: bytes) -> tuple[Secret, ...]:
         """The secrets that may be the one asked for, in the order they came."""
         return self._secrets.get((label, of), ())
+
+    def meet(self, of: bytes) -> None:
+        """A connection goes by this name: its client random, session id or encrypted premaster secret."""
+        if (
+            of in self._randoms
+            or (SESSION_MASTER, of) in self._secrets
+            or (ENCRYPTED_PREMASTER, of) in self._secrets
+        ):
+            self.met.add(of)
 
     def randoms(self) -> list[bytes]:
         """The client randoms of all connections that have a secret, in the order they came."""
@@ -109,7 +121,16 @@ class Lines:
                 self._keys.add(ENCRYPTED_PREMASTER, unhexlify(encrypted), unhexlify(premaster), self._origin)
 
 
-def clean(text: bytes) -> bytes:
-    """Only the lines that hold a secret, as they are."""
+def clean(text: bytes, of: Container[bytes] | None = None) -> bytes:
+    """Only the lines that hold a secret (of connections with these names, see `Keys.meet`), each once."""
     text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return b"".join(match[0].strip() + b"\n" for match in _LINE.finditer(text))
+    lines = dict.fromkeys(
+        match[0].strip() + b"\n" for match in _LINE.finditer(text) if of is None or _name(match) in of
+    )
+    return b"".join(lines)
+
+
+def _name(match: re.Match[bytes]) -> bytes:
+    """What the connection is named by that a line is about."""
+    name = match[2] or match[4] or match[6]
+    return unhexlify(name) if len(name) % 2 == 0 else b""

@@ -123,6 +123,7 @@ class Session:
     def client_hello(self, hello: tls.ClientHello) -> None:
         """What the client's Initial packets say."""
         self._random = hello.random
+        self._secrets.meet(hello.random)
 
     def server_hello(self, hello: tls.ServerHello) -> list[Event]:
         """What the server's Initial packets say; packets that waited for it are opened now."""

@@ -193,6 +193,18 @@ class Records:
         return records
 
     @property
+    def offset(self) -> int:
+        """Where in the stream the next record begins."""
+        return self._offset
+
+    @property
+    def begun(self) -> int:
+        """The kind of the record that is not complete yet, if it is known to be one; else 0."""
+        if len(self._buffer) < 5 or self._lost or not self._any:
+            return 0
+        return self._buffer[0]
+
+    @property
     def missing(self) -> int:
         """How many bytes must come at least before another record can be complete."""
         if self._lost or self._drop or len(self._buffer) < 5:
@@ -284,7 +296,11 @@ class Stream:
         for record in self._records.feed(data):
             self._record(record, events)
             if self.sealed:
-                break
+                return events
+        if self._records.begun == APPLICATION_DATA:
+            self.sealed = True  # what it says cannot be read, so its end need not be awaited
+            self._handshakes.gap()
+            events.append(Sealed(self._records.offset))
         return events
 
     def gap(self, size: int) -> None:

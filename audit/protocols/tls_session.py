@@ -203,6 +203,7 @@ class Session:
             and not self._random
         ):
             self._random = begun.body[2:34]
+            self._keys.meet(self._random)
         lost = side.records.gap(size)
         side.need = 0
         if lost:
@@ -488,6 +489,7 @@ class Session:
         with its master secret."""
         if not self._random:
             self._random = candidate.random
+            self._keys.meet(candidate.random)
             for side in self._sides:
                 side.known = -1
         if candidate.epoch == _BEFORE_13:
@@ -531,6 +533,7 @@ class Session:
             self._transcript += bytes((kind,)) + len(body).to_bytes(3, "big") + body
             self._kept = kind != _KEY_EXCHANGE and len(self._transcript) < MAX_TRANSCRIPT
         if kind == _KEY_EXCHANGE and not server and len(body) > 10:
+            self._keys.meet(body[2:10])
             self._premasters = self._keys.find(key_log.ENCRYPTED_PREMASTER, body[2:10])
         elif kind == _NEW_TICKET and server and self._server is not None and self._server.version != TLS13:
             self._resumable.remember(body[6:], self._masters or self._possible_masters())
@@ -546,6 +549,7 @@ class Session:
         hello = tls.client_hello(body)
         events.append(hello)
         self._client = hello
+        self._keys.meet(hello.random)
         if hello.random != self._random or self._server is None:
             self._random = hello.random
             self._transcript, self._kept = b"", True
@@ -569,6 +573,7 @@ class Session:
         elif hello.compression:
             self.refused = "its records are compressed"
         self._server = hello
+        self._keys.meet(hello.session_id)
         if hello.alpn:
             events.append(Alpn(hello.alpn))
         for side in self._sides:

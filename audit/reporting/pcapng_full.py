@@ -1,13 +1,13 @@
 """A packet capture with the secrets that open it put inside: one file that any analyser reads and decrypts.
 
 A pcapng keeps all of its blocks, and the secrets stand behind its first section header; a pcap becomes a
-pcapng. Of the key logs only lines that are secrets are taken. Must never change a packet. Specified by:
+pcapng. Of the key logs only the secrets of connections of the capture are taken. Must never change a packet. Specified by:
 draft-ietf-opsawg-pcapng, 4.7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from audit import __version__
@@ -16,29 +16,39 @@ from audit.sources import BadCapture, capture_format
 from audit.sources.opening import opened
 from audit.sources.pcap import pcap_file
 from audit.sources.pcap.batch import NO_TIME, Batch
+from audit.sources.pcap.decryption import belonging
 from audit.sources.pcap.window import Window
 
 MAX_LOG = 64 << 20
 _STEP = 1 << 20
 
 
-def written(path: Path, keys: Sequence[Path]) -> Iterator[bytes]:
-    """The file in pieces.
+def secrets(path: Path, keys: Sequence[Path]) -> bytes:
+    """The lines of these key logs that are secrets of connections of this capture.
 
     Raises:
-        BadCapture: it is no packet capture, or a key log cannot be read.
+        BadCapture: a key log cannot be read.
     """
-    log = b"".join(map(_secrets, keys))
+    of = belonging.names(path, keys) if keys else set()
+    return b"".join(_lines(log, of) for log in keys)
+
+
+def written(path: Path, log: bytes) -> Iterator[bytes]:
+    """The file with this key log, in pieces.
+
+    Raises:
+        BadCapture: it is no packet capture.
+    """
     form = capture_format(path)
     if form not in ("pcap", "pcapng"):
         raise BadCapture(path, f"a {form} file holds no packets", "give a pcap or pcapng")
     yield from _injected(path, log) if form == "pcapng" else _converted(path, log)
 
 
-def _secrets(path: Path) -> bytes:
+def _lines(path: Path, of: Container[bytes]) -> bytes:
     try:
         with path.open("rb") as file:
-            return key_log.clean(file.read(MAX_LOG))
+            return key_log.clean(file.read(MAX_LOG), of)
     except OSError as error:
         raise BadCapture(
             path, f"the key log cannot be read ({error.strerror})", "name a key log file"

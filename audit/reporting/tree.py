@@ -52,7 +52,8 @@ def branches(tree: Tree) -> Branches:
     for index, field in enumerate(fields):
         if field.parent is not None:
             below.setdefault(field.parent, []).append(index)
-    adapters = _adapters(fields[0].data)
+    # a body saved by an editor ends in a newline of its own
+    adapters = _adapters(fields[0].data.rstrip(b"\r\n"))
     root = Branches(_size(fields[0]))
     for adapter in adapters:
         root.add(Text(f"looks like: {adapter.name} ({adapter.organisation})", style="bold magenta"))

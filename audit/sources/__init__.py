@@ -148,7 +148,7 @@ def read(path: Path, capture: str, wanted: Wanted = Wanted()) -> Iterator[AnyRec
 
 
 def read_as(shape: Shape[T], path: Path, capture: str, wanted: Wanted) -> Iterator[T]:
-    """What `shape` makes of each record, in the same order."""
+    """What `shape` makes of the records, in the same order."""
     with opened(path, capture) as source:
         known = _format(path, source)
         if wanted.more is not None and (known.records is not _pcap or not source.plain):

@@ -24,22 +24,27 @@ Columns = dict[str, Any]
 
 
 class Shape(Protocol[T_co]):
-    """Makes of records what a caller wants: records or bytes, which can travel between processes."""
+    """Makes of records what a caller wants: records or bytes, which can travel between processes. Unless it
+    wants them `whole`, a reader may leave out headers, which take time to read."""
+
+    whole: bool
 
     def record(self, record: AnyRecord) -> T_co:
         """What is made of a record."""
 
-    def flows(self, columns: Columns) -> Iterable[T_co]:
-        """What is made of many flows, one item each, in order."""
+    def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[T_co]:
+        """What is made of many flows, in order; one item each if they are wished for `apart`."""
 
 
 class AsRecords:
     """Records stay as they are."""
 
+    whole = True
+
     def record(self, record: AnyRecord) -> AnyRecord:
         return record
 
-    def flows(self, columns: Columns) -> Iterable[Flow]:
+    def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[Flow]:  # noqa: ARG002
         first, last = _seconds(columns["first"]), _seconds(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         return [Flow(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]

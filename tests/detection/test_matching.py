@@ -12,8 +12,10 @@ from urllib.parse import quote
 import pytest
 
 from audit.decoding.channels import channels
-from audit.detection.needles import Needles, fold
-from audit.detection.search import Searcher, Sighting
+from audit.detection.needles import Needles
+from audit.detection.pieces import Sighting
+from audit.detection.search import Searcher
+from audit.detection.words import fold
 from audit.records import Canary, CanaryKind, Http
 
 URL = "https://n7-lantern.example/reading/room7?note=violet-83#part"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.detection.digests import FUNCTIONS
-from audit.detection.needles import Needles, parse_address
+from audit.detection.addresses import parse_address
+from audit.detection.hashing import FUNCTIONS
+from audit.detection.needles import Needles
 from audit.records import Canary
 
 URL = Canary(id="u", kind="url", value="https://n7-lantern.example/reading/room7?note=violet-83#part")
@@ -115,7 +116,9 @@ def test_a_beginning_belongs_to_all_that_begin_so() -> None:
     assert {p.canary for p in needles.prefix(b"https://n")} == {"u", "v"}
     assert {p.canary for p in needles.prefix(b"HTTPS://N7")} == {"u"}
     assert needles.prefix(b"ttps") == frozenset()
-    assert needles.distinct_length("u") == len("https://n7")
+    assert needles.distinct_length("u") == 4
+    near = Needles([URL, Canary(id="w", kind="url", value="https://www.n7-lanes.example/")])
+    assert near.distinct_length("u") == near.distinct_length("w") == len("n7-lant")
 
 
 def test_other_scripts_are_found_in_both_normal_forms() -> None:

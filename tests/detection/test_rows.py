@@ -346,14 +346,14 @@ def ocsp_request() -> bytes:
     return der
 
 
-@pytest.mark.parametrize(
-    ("url", "adapter"),
-    [
+CHECKS = [
         (f"http://ocsp.example.test/{q(b64(ocsp_request()))}", "ocsp"),
         ("http://crl3.digicert.com/DigiCertGlobalRootG2.crl", "certificate-revocation-list"),
         ("http://connectivitycheck.gstatic.com/generate_204", "captive-portal"),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("url", "adapter"), CHECKS)
 def test_checks_that_name_no_page_tell_nothing(url: str, adapter: str) -> None:
     assert told(get(url)) == {}
     assert adapter in [known.id for known in load().recognise(get(url))]
@@ -401,3 +401,73 @@ def test_a_suggestion_call_may_carry_the_page_as_well() -> None:
         request = get(f"https://www.google.de/complete/search?client=chrome-omni&q=&url={q(value)}")
         assert told(request) == expected
         assert "google-suggest-page" in [adapter.id for adapter in load().recognise(request)]
+
+
+# The rows of the tables of known channels, and which of the pairs above stand for each.
+TABLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "browser vendors": {
+        "Yandex, Android, addresses": ("Yandex Safe Browsing",),
+        "Yandex, Android, sites": ("Yandex dashboard",),
+        "Yandex, desktop": ("https://yandex.ru/suggest-browser?part=", "Yandex translation"),
+        "UC, international": ("UC, international",),
+        "UC, China": ("UC, China",),
+        "UC 2021": ("UC 2021",),
+        "QQ": ("QQ",),
+        "QQ 2016": ("QQ 2016",),
+        "Opera": ("Opera",),
+        "Edge, Android": ("Edge, Android",),
+        "Edge SmartScreen": ("Edge SmartScreen",),
+        "Edge 112": ("Edge 112",),
+        "Chrome UKM": ("Chrome UKM",),
+        "Chrome, real-time check": ("Chrome real-time check",),
+        "Avast": ("Avast",),
+        "Baidu 2016": ("Baidu 2016",),
+        "Mint and Mi": ("Mi and Mint Browser",),
+    },
+    "suggestions": {endpoint.partition("://")[2].partition("/")[0] + endpoint[-9:]: (endpoint,) for endpoint in SUGGESTIONS},
+    "look-alikes": {
+        "Safe Browsing v4": ("Safe Browsing v4",),
+        "Safe Browsing v5": ("Safe Browsing v5", "Safe Browsing by a relay"),
+        "UMA": ("UMA",),
+        "DoH": ("DoH, GET", "DoH, POST"),
+        "OCSP and CRL": ("ocsp", "certificate-revocation-list"),
+        "favicon, NEL, captive portal": ("favicon", "Network Error Logging", "captive-portal"),
+    },
+    "analytics": {
+        "GA4 and UA": ("GA4, query", "GA4, lines in the body", "Universal Analytics", "Google, collected", "doubleclick"),
+        "Firebase": ("Firebase Analytics",),
+        "Firelog and Crashlytics": ("Firelog",),
+        "Facebook": ("Facebook", "Facebook, search"),
+        "AppsFlyer": ("AppsFlyer",),
+        "Adjust": ("Adjust",),
+        "Amplitude": ("Amplitude",),
+        "Mixpanel": ("Mixpanel",),
+        "Segment": ("Segment",),
+        "Sentry": ("Sentry",),
+        "AppMetrica": ("AppMetrica",),
+        "Metrica": ("Metrica",),
+        "Baidu Tongji": ("Baidu Tongji",),
+        "Umeng": ("Umeng",),
+        "Tencent Beacon": ("Tencent Beacon",),
+        "ByteDance": ("ByteDance, gzip JSON", "ByteDance, TTEncrypt"),
+        "Pangle": ("Pangle",),
+        "Alibaba UT": ("Alibaba UT", "Alibaba page statistics"),
+        "OneCollector": ("OneCollector",),
+    },
+}  # fmt: skip
+
+
+def test_every_row_of_the_tables_has_its_pair() -> None:
+    """Each pair is a positive and a near miss, tested above; none is missing, none stands for nothing."""
+    assert {name: len(rows) for name, rows in TABLES.items()} == {
+        "browser vendors": 17, "suggestions": 15, "look-alikes": 6, "analytics": 19,
+    }  # fmt: skip
+    named = [pair for rows in TABLES.values() for pairs in rows.values() for pair in pairs]
+    there = {row.name for row in ROWS} | set(SUGGESTIONS) | {adapter for _, adapter in CHECKS}
+    assert set(named) == there - {"Sensors Analytics on any host"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_pair_differs_in_what_it_tells_and_not_in_how(row: Row) -> None:
+    assert row.near.method == row.leak.method
+    assert (row.near.host == row.leak.host) == bool(row.granularity)

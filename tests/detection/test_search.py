@@ -6,7 +6,8 @@ import json
 
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
-from audit.detection.search import Searcher, Sighting
+from audit.detection.pieces import Sighting
+from audit.detection.search import Searcher
 from audit.records import Canary, Dns, Http, Message, Tls, WebSocketMessage
 
 URL = "https://n7-lantern.example/reading/room7?note=violet-83"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import zlib
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ import pytest
 from audit.detection.needles import Needles
 from audit.detection.scan import Scanner
 from audit.detection.sequences import Sequence, sequences
-from audit.records import AnyRecord, Canary, Dns, Experiment, Http, Tls, WebSocketMessage
+from audit.records import AnyRecord, Canary, Dns, Experiment, Http, Message, Tls, WebSocketMessage
 
 TERM = Canary(id="t", kind="text", value="marble otter zx4q8")
 URL = Canary(id="u", kind="url", value="https://n7-lantern.example/reading/room7?note=violet-83")
@@ -55,6 +56,21 @@ CHANNELS: dict[str, Sent] = {
     "base64": lambda t, n: http(f"/s?d={form(base64.b64encode(document(t)).decode())}"),
     "gzip": lambda t, n: http("/s", "POST", gzip.compress(document(t)), content_encoding="gzip"),
     "protobuf": lambda t, n: http("/s", "POST", varint(b"\x0a", varint(b"\x12", t.encode()) + b"\x18\x07"), content_type="application/x-protobuf"),
+    "percent twice": lambda t, n: http(f"/s?q={form(form(t))}"),
+    "value in base64": lambda t, n: http(f"/s?v={n}", x_text=base64.b64encode(f"text={form(t)}".encode()).decode()),
+    "value in hex": lambda t, n: http("/s", "POST", json.dumps(FILLER | {"i": t.encode().hex()}).encode()),
+    "json in json": lambda t, n: http("/s", "POST", json.dumps({"d": json.dumps({"i": t, "n": n})}).encode()),
+    "json in form": lambda t, n: http("/s", "POST", f"v=1&d={form(document(t).decode())}".encode(), content_type="application/x-www-form-urlencoded"),
+    "gzip in base64": lambda t, n: http("/s", "POST", base64.b64encode(gzip.compress(document(t)))),
+    "zlib": lambda t, n: http("/s", "POST", zlib.compress(document(t))),
+    "multipart": lambda t, n: http("/s", "POST", f'--b{n}\r\nContent-Disposition: form-data; name="q"\r\n\r\n{t}\r\n--b{n}--\r\n'.encode(), content_type=f"multipart/form-data; boundary=b{n}"),
+    "grpc": lambda t, n: http("/s.S/Suggest", "POST", b"\0\0\0\0" + varint(b"", varint(b"\x0a", t.encode()) + b"\x10\x07"), content_type="application/grpc"),
+    "cookie in base64": lambda t, n: http(cookie="sid=1; state=" + base64.b64encode(document(t)).decode()),
+    "websocket in base64": lambda t, n: WebSocketMessage(
+        capture="c", id="", host="type.example", type="text", bytes=1, url="wss://type.example/ws",
+        data=base64.b64encode(document(t)),
+    ),
+    "clear message": lambda t, n: Message(capture="c", id="", host="type.example", transport="tcp", bytes=1, data=document(t)),
     "websocket": lambda t, n: WebSocketMessage(
         capture="c", id="", host="type.example", type="text", bytes=1, url="wss://type.example/ws", data=document(t)
     ),
@@ -79,7 +95,9 @@ def test_a_text_typed(channel: str, lengths: list[int]) -> None:
     (found,) = typed(CHANNELS[channel], TERM, lengths)
     assert found.canary == "t"
     assert found.reach == max(lengths)
-    assert len(found.strokes) >= sum(length >= 4 for length in lengths)
+    # a few letters in hex or base64 are too short to be told from a word
+    short = 8 if channel.startswith("value in") else 4
+    assert len(found.strokes) >= max(2, sum(length >= short for length in lengths))
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -135,3 +153,29 @@ def test_letters_of_another_script_in_any_case_and_form() -> None:
     needles = Needles([canary])
     assert {p.length for p in needles.prefix("GRÖ".encode())} == {3}
     assert {p.length for p in needles.prefix("gro\u0308".encode())} == {3}
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["1", "2", "3", "10", "11"],
+        ["m", "ma", "mar", "mars", "mars ro"],
+        ["marching", "marching b", "marching band"],
+        ["h", "ht", "https://", "https://n8-lan", "https://n8-lantern.example"],
+        ["page=1", "page=2", "page=3"],
+        ["arble", "arble ot", "arble otter"],
+        ["otter", "otter zx", "otter zx4q8"],
+        ["m", "a", "r", "b", "l", "e"],
+    ],
+)
+def test_what_others_type_and_what_only_counts_is_no_typing(channel: str, texts: list[str]) -> None:
+    needles = Needles([TERM, URL])
+    scanner = Scanner("c", needles, Experiment())
+    for number, text in enumerate(texts):
+        record = CHANNELS[channel](text, number)
+        scanner.add(type(record)(**{
+            **{name: getattr(record, name) for name in record.__struct_fields__},
+            "id": str(number), "time": 1_700_000_000.0 + number,
+        }))  # fmt: skip
+    assert sequences((stroke for stroke, _ in scanner.finished().keystrokes), needles) == []

@@ -18,7 +18,7 @@ _PRIVATE = ((0x0A000000, 8), (0xAC100000, 12), (0xC0A80000, 16), (0xA9FE0000, 16
             (0x7F000000, 8), (0, 8))  # fmt: skip
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def text(high: int, low: int) -> str:
     """The address as people write it."""
     if high == HIGH and low < 1 << 32:

@@ -7,13 +7,14 @@ a batch ends, nor on how many shares there are.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from audit.records import Observability, SecuredBy
-from audit.sources.pcap import addresses, payloads
+from audit.sources.pcap import addresses, payloads, segments
 from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
@@ -34,11 +35,9 @@ PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device
 UNTRIED, TALKING, OVER = 0, 1, 2  # the stages of a flow's payloads
 _QUIET = 400_000  # a conversation that is silent for so many packets is told and forgotten
 _ROUND = 65_536  # how often that is looked at, in packets
-_TURNS = 0x03  # SYN and FIN
-_ENDS = 0x07  # SYN, FIN and RST
-_BULK = 256  # bytes from which on a payload may be the middle of something large
 _MAX_ALIKE = 8_192  # statements about flows that are kept to be shared by others like them
-_BLOCK = 64  # packets of a flow turned into Python objects at a time
+_BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
+_MORE = 16  # times as many at each further look
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
@@ -53,11 +52,13 @@ class Known(NamedTuple):
 
 
 class Analysis:
-    """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made."""
+    """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made.
+    Unless they are to be `whole`, those of HTTP/1 lack their headers."""
 
     def __init__(
         self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1,
-        ring: KeyRing | None = None, *, bodies: bool = False, spans: Sequence[Span] = (),
+        ring: KeyRing | None = None, *, bodies: bool = False, whole: bool = True,
+        spans: Sequence[Span] = (),
     ) -> None:  # fmt: skip
         self.table = FlowTable(device)
         self.phased = Phased(spans)
@@ -68,7 +69,7 @@ class Analysis:
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
         self._ring = ring
-        self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies)
+        self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies, whole=whole)
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams | Association] = {}
         self._share, self._shares = share, shares
@@ -208,21 +209,27 @@ class Analysis:
         if self._ring is not None:  # what a connection tells may open a later one
             turn = np.argsort(table.first_number[rows[groups]], kind="stable")
             groups, at, passed = groups[turn], at[turn], passed[turn]
-        ends = stops[groups]
-        lengths = np.minimum(ends - at, _BLOCK)
-        lasts = np.cumsum(lengths)
-        places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
-        first = _segments(packets, grouped, places)
-        owners = rows[groups]
+        owners, ends = rows[groups], stops[groups]
         tellers = self._tellers(owners[table.stage[owners] != TALKING])
-        for row, begin, end, skipped, start, stop in zip(
-            owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
-            lasts.tolist(), strict=True,
-        ):  # fmt: skip
-            live = self._talks.get(row)
-            if live is None:
-                live = self._converse(packets, grouped, row, begin, tellers[row], fresh=not skipped)
-            self._follow(data, packets, grouped, row, live, first[start:stop], begin, end)
+        view, limit = data.data, _BLOCK
+        while len(owners):
+            lengths = ends - at if self._ring is not None else np.minimum(ends - at, limit)
+            lasts = np.cumsum(lengths)
+            places = np.arange(lasts[-1]) + np.repeat(at - lasts + lengths, lengths)
+            run = segments.run(packets, grouped, places, lasts - lengths)
+            more = []
+            for row, begin, end, skipped, start, stop in zip(
+                owners.tolist(), at.tolist(), ends.tolist(), passed.tolist(), (lasts - lengths).tolist(),
+                lasts.tolist(), strict=True,
+            ):  # fmt: skip
+                live = self._talks.get(row)
+                if live is None:
+                    live = self._converse(run, row, start, tellers[row], fresh=not skipped)
+                goes_on = self._follow(data, view, packets, grouped, row, live, run, begin, start, stop, end)
+                more.append(goes_on and begin + stop - start < end)
+            left = np.array(more, dtype=np.bool_)
+            owners, at, ends, passed = owners[left], (at + lengths)[left], ends[left], passed[left]
+            limit *= _MORE
 
     def _beginnings(
         self, data: U8, packets: Packets, grouped: Grouped, stops: I64, wanted: I64
@@ -260,60 +267,92 @@ class Analysis:
         )
 
     def _follow(
-        self, data: U8, packets: Packets, grouped: Grouped, row: int, live: Conversation,
-        segments: list[_Segment], at: int, stop: int,
-    ) -> None:  # fmt: skip
-        """Let a conversation go on over the packets from `at` to `stop` of the order, of which the first
-        `segments` are there already, until it has nothing more to say."""
+        self, data: U8, view: memoryview, packets: Packets, grouped: Grouped, row: int, live: Conversation,
+        run: segments.Run, at: int, start: int, stop: int, end: int,
+    ) -> bool:  # fmt: skip
+        """Let a conversation go on over the packets of a run from `start` to `stop`, which in the order begin
+        `at` and of which more follow up to `end`; whether it has more to say."""
         teller = live.teller
-        while segments:
-            for index, segment in enumerate(segments):
-                number, time, side, flags, sequence, acknowledged, place, carried, sent = segment
+        (
+            numbers,
+            times,
+            sides,
+            flags,
+            sequences,
+            acknowledged,
+            places,
+            carried,
+            sent,
+            total,
+            last,
+            following,
+        ) = run
+        careful = numbers[stop - 1] - live.last >= _QUIET
+        index = start
+        while index < stop:
+            if careful:
+                number = numbers[index]
                 if number - live.last >= _QUIET and number >= _forgotten(live.last):
                     self._end(row, _forgotten(live.last))
-                    self._tcp(data, packets, _rest(grouped, row, at + index, stop))
-                    return
+                    self._tcp(data, packets, _rest(grouped, row, at + index - start, end))
+                    return False
                 live.last = number
-                if not sent and not flags & _TURNS and not live.waits:
+            if not live.waits:
+                following_one = following[index]
+                if following_one != index:  # packets that carry nothing matter only while a hole is open
+                    index = index + 1 if careful else following_one
                     continue
-                if carried == sent >= _BULK and not flags & _ENDS and live.skip(side, sequence, sent):
-                    continue
-                teller.number = number
-                teller.time = None if time == NO_TIME else time / 1e9
-                live.packet(
-                    side,
-                    flags,
-                    sequence,
-                    acknowledged,
-                    data[place : place + carried].tobytes(),
-                    sent - carried,
-                )
-                if live.done:
-                    self._learn(row, teller)
-                    del self._talks[row]
-                    self.table.stage[row] = OVER
-                    return
-            at += len(segments)
-            segments = _segments(packets, grouped, np.arange(at, min(at + _BLOCK, stop)))
+                until = last[index]
+                if until >= 0:
+                    side, size = sides[index], sent[index]
+                    room = live.room(side, sequences[index])
+                    if room >= size:
+                        before = total[index] - size
+                        if careful:
+                            until = index
+                        elif total[until] - before > room:
+                            until = bisect_right(total, before + room, index, until) - 1
+                        live.skip(side, total[until] - before)
+                        index = until + 1
+                        continue
+            teller.number = numbers[index]
+            time = times[index]
+            teller.time = None if time == NO_TIME else time / 1e9
+            place, size = places[index], carried[index]
+            live.packet(
+                sides[index],
+                flags[index],
+                sequences[index],
+                acknowledged[index],
+                bytes(view[place : place + size]),
+                sent[index] - size,
+            )
+            index += 1
+            if live.done:
+                self._learn(row, teller)
+                del self._talks[row]
+                self.table.stage[row] = OVER
+                return False
+        live.last = numbers[stop - 1]
+        return True
 
-    def _converse(
-        self, packets: Packets, grouped: Grouped, row: int, at: int, teller: Teller, *, fresh: bool
-    ) -> Conversation:
-        """A new conversation that begins with the packet at this place of the order."""
+    def _converse(self, run: segments.Run, row: int, at: int, teller: Teller, *, fresh: bool) -> Conversation:
+        """A new conversation that begins with the packet at this place of a run."""
         from audit.sources.pcap.conversation import Conversation
 
         table = self.table
-        packet, side = grouped.order[at], 0 if grouped.ab[at] else 1
+        side = run.side[at]
         expected = [UNKNOWN, UNKNOWN]
-        opener = 0 if table.opener_a[row] else 1
-        for which, number in ((opener, int(table.isn[row])), (1 - opener, int(table.isn_answer[row]))):
-            if number >= 0 and fresh:
-                expected[which] = number + 1 & 0xFFFFFFFF
-        sequence, known = int(packets.seq[packet]), expected[side]
+        if fresh:
+            opener = 0 if table.opener_a.item(row) else 1
+            for which, number in ((opener, table.isn.item(row)), (1 - opener, table.isn_answer.item(row))):
+                if number >= 0:
+                    expected[which] = number + 1 & 0xFFFFFFFF
+        sequence, known = run.sequence[at], expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected[side] = sequence
         live = self._talks[row] = Conversation(teller, (expected[0], expected[1]))
-        live.last = int(packets.number[packet])
+        live.last = run.number[at]
         table.stage[row] = TALKING
         return live
 
@@ -381,22 +420,6 @@ class Analysis:
             kinds[(kinds == payloads.PLAIN) & short] = (
                 payloads.QUIC_OR_PLAIN
             )  # it may look like text by chance
-
-
-_Segment = tuple[int, int, int, int, int, int, int, int, int]
-"""Number, time, side, flags, sequence, acknowledged, where its payload is, how much was carried and sent."""
-
-
-def _segments(packets: Packets, grouped: Grouped, places: I64) -> list[_Segment]:
-    """The packets at these places of the order as Python objects."""
-    rows = grouped.order[places]
-    columns = (
-        packets.number, packets.time, packets.flags, packets.seq, packets.ack, packets.payload, packets.carried,
-        packets.sent,
-    )  # fmt: skip
-    number, time, *rest = (column[rows].tolist() for column in columns)
-    side = (~grouped.ab[places]).astype(np.int64).tolist()
-    return list(zip(number, time, side, *rest, strict=True))
 
 
 def _rest(grouped: Grouped, row: int, at: int, stop: int) -> Grouped:

@@ -7,7 +7,7 @@ learnt. It holds what the two streams hold and no more.
 from __future__ import annotations
 
 from audit.sources.pcap.speakers import Opening
-from audit.sources.pcap.streams import UNKNOWN, Half, Piece
+from audit.sources.pcap.streams import BULK, UNKNOWN, Half, Piece
 from audit.sources.pcap.telling import Teller
 
 _SYN, _FIN, _RST, _ACK = 2, 1, 4, 16
@@ -17,7 +17,7 @@ _MASK = 0xFFFFFFFF
 class Conversation:
     """Both halves of a connection and what is spoken over them."""
 
-    __slots__ = ("_ended", "_halves", "_opening", "done", "last", "teller")
+    __slots__ = ("_ended", "_halves", "_opening", "done", "last", "teller", "waits")
 
     def __init__(self, teller: Teller, expected: tuple[int, int]) -> None:
         self.teller = teller
@@ -26,11 +26,8 @@ class Conversation:
         self._ended = 0  # one bit per side that has sent its FIN
         self.done = False
         self.last = 0
-
-    @property
-    def waits(self) -> bool:
+        self.waits = False
         """Whether a hole is open, so that acknowledgements matter."""
-        return bool(self._halves[0].waiting or self._halves[1].waiting)
 
     def packet(self, side: int, flags: int, sequence: int, acknowledged: int, data: bytes, cut: int) -> None:
         """Take a packet that `side` sent; `cut` bytes of its payload were not recorded."""
@@ -42,31 +39,38 @@ class Conversation:
         if data and not cut and sequence == half.expected and not half.waiting:
             half.expected = sequence + len(data) & _MASK  # nearly all of them
             self._opening.feed(side, data)
-        elif data or cut:
+        elif (data or cut) and not (half.waiting and half.hold(sequence, data, cut)):
             for piece in half.segment(sequence, data, cut):
                 self._speak(side, piece)
+            self.waits = bool(half.waiting or other.waiting)
         if flags & _ACK:
             if other.expected == UNKNOWN and not flags & _RST:
                 other.expected = acknowledged
             elif other.waiting:
                 for piece in other.acknowledged(acknowledged):
                     self._speak(1 - side, piece)
+                self.waits = bool(half.waiting or other.waiting)
         if flags & _FIN:
             self._ended |= 1 << side
         self.done = self._opening.done
         if self._ended == 3 and not self.waits:
             self.finish()
 
-    def skip(self, side: int, sequence: int, size: int) -> bool:
-        """Pass over a packet that continues its side, if only the number of its bytes matters; False if it is
-        needed."""
-        half, other = self._halves[side], self._halves[1 - side]
-        if sequence != half.expected or half.waiting or other.waiting or other.expected == UNKNOWN:
-            return False
-        if not self._opening.skip(side, size):
-            return False
-        half.expected = sequence + size & _MASK
-        return True
+    def room(self, side: int, sequence: int) -> int:
+        """Of how many bytes that `side` sends from here on, where it is continued, only the number matters."""
+        http = self._opening.http
+        if http is None or self.waits:
+            return 0
+        if sequence != self._halves[side].expected or self._halves[1 - side].expected == UNKNOWN:
+            return 0
+        return http.room(side)
+
+    def skip(self, side: int, size: int) -> None:
+        """Pass over bytes for which there is room."""
+        if self._opening.http is not None:
+            self._opening.http.skip(size)
+        half = self._halves[side]
+        half.expected = half.expected + size & _MASK
 
     def finish(self) -> None:
         """The connection ended: tell what is left."""
@@ -83,5 +87,9 @@ class Conversation:
         if isinstance(piece, int):
             self.teller.lost += piece
             self._opening.gap(side, piece)
+            return
+        http = self._opening.http
+        if http is not None and len(piece) >= BULK and http.room(side) >= len(piece):
+            http.skip(len(piece))
         else:
             self._opening.feed(side, piece)

@@ -11,8 +11,9 @@ connection, the one with the higher port where a well-known port faces another, 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ IDLE = 300 * _SECOND  # RFC 4787's recommendation
 SIDES: tuple[SideBy, ...] = ("told", "multicast", "private", "opened", "spoke_first")
 _SYN, _ACK = 0x02, 0x10
 _INDEX_BITS = 21
+_ROOM = 1 << 17  # flows for which there is room from the start
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
     "first_number": np.int64, "first": np.int64, "last": np.int64,
@@ -55,10 +57,10 @@ class FlowTable:
     `ports` is port a << 32 | port b << 16 | protocol."""
 
     def __init__(self, device: Collection[str] = ()) -> None:
-        self._capacity = 1024
+        self._capacity = _ROOM
         self.count = 0
         for name, kind in _COLUMNS.items():
-            setattr(self, name, np.zeros(self._capacity, dtype=kind))
+            setattr(self, name, _column(kind, self._capacity))
         self._hashes: U64 = np.zeros(0, dtype=np.uint64)  # of the open flows, ascending
         self._rows: I64 = np.zeros(0, dtype=np.int64)
         self._clashes: dict[tuple[int, ...], int] = {}
@@ -90,71 +92,72 @@ class FlowTable:
     def add(self, packets: Packets, counted: Bools | None = None) -> Grouped:
         """Count these packets; `counted` leaves out those that were counted in another shape."""
         swap = _greater(packets)
-        a_hi, b_hi = _pair(packets.src_hi, packets.dst_hi, swap)
-        a_lo, b_lo = _pair(packets.src_lo, packets.dst_lo, swap)
-        sport, dport = packets.sport.astype(np.uint64), packets.dport.astype(np.uint64)
-        a_port, b_port = _pair(sport, dport, swap)
+        mask = np.uint64(0) - swap.astype(np.uint64)
+        a_hi, b_hi = _pair(packets.src_hi, packets.dst_hi, mask)
+        a_lo, b_lo = _pair(packets.src_lo, packets.dst_lo, mask)
+        a_port, b_port = _pair(packets.sport.astype(np.uint64), packets.dport.astype(np.uint64), mask)
         ports: U64 = a_port << np.uint64(32) | b_port << np.uint64(16)
         ports |= packets.proto
         keys = (a_hi, a_lo, b_hi, b_lo, ports)
         hashes = _hash(keys)
         order, begins = _sorted(hashes, keys)
         starts = np.flatnonzero(begins)
-        rows = self._lookup(hashes[order[starts]], [column[order[starts]] for column in keys])
-        time, flags = packets.time[order], packets.flags[order]
-        tcp = packets.proto[order] == TCP
-        isn = np.where(flags & _ACK, packets.ack[order] - 1, packets.seq[order]) & 0xFFFFFFFF
-        syn = tcp & (flags & _SYN != 0)
-        splits = self._splits(begins, starts, rows, time, tcp, syn, flags, isn)
-        if splits.any():
+        firsts = order[starts]
+        rows = self._lookup(hashes[firsts], [column[firsts] for column in keys])
+        time = packets.time.take(order)
+        syns = _syns(packets, order)
+        splits = self._splits(starts, rows, time, packets.proto, order, syns)
+        if len(splits):
             group = np.cumsum(begins) - 1
-            begins = begins | splits
+            begins[splits] = True
             all_starts = np.flatnonzero(begins)
-            rows = np.where(splits[all_starts] | ~_member(all_starts, starts), -1, rows[group[all_starts]])
+            fresh = np.isin(all_starts, splits) | ~_member(all_starts, starts)
+            rows = np.where(fresh, -1, rows[group[all_starts]])
             starts = all_starts
-        ab = ~swap[order]
-        self._create(rows, packets, order, starts, keys, hashes, ab, syn, flags)
+        ab = ~swap.take(order)
+        flags = packets.flags.take(order[starts])
+        self._create(rows, packets, order, starts, keys, hashes, ab, flags)
         if len(order):
-            self._count(rows, packets, order, starts, ab, counted)
-            self._remember(rows, starts, time, syn, isn, syn & (flags & _ACK != 0), packets.seq[order])
+            group = np.cumsum(begins) - 1
+            self._count(rows, packets, order, group, ab, counted)
+            self._remember(rows, starts, time, rising=bool((np.diff(packets.time) >= 0).all()))
+            owners = rows[group[syns.at]]
+            self.isn[owners] = syns.isn
+            answers = np.flatnonzero(syns.answer)
+            self.isn_answer[owners[answers]] = packets.seq[order[syns.at[answers]]]
         return Grouped(order, starts, rows, ab)
 
-    def _splits(
-        self, begins: Bools, starts: I64, rows: I64, time: I64, tcp: Bools, syn: Bools, flags: U8, isn: I64
-    ) -> Bools:
-        """Where a new flow begins between known endpoints."""
+    def _splits(self, starts: I64, rows: I64, time: I64, proto: U8, order: I64, syns: _Syns) -> I64:
+        """The places of the order where a new flow begins between known endpoints."""
         count = len(time)
-        splits = np.zeros(count, dtype=np.bool_)
         if not count:
-            return splits
+            return starts
         known = rows >= 0
         before = np.empty(count, dtype=np.int64)
         before[1:] = time[:-1]
         before[starts] = np.where(known, self.recent[rows], NO_TIME)
-        timed = (before != NO_TIME) & (time != NO_TIME)
-        idle = np.where(tcp, IDLE_TCP, IDLE)
-        splits |= timed & (time - np.where(timed, before, time) > idle)
-        opening = np.flatnonzero(syn & (flags & _ACK == 0))
-        fresh = np.zeros(count, dtype=np.bool_)
-        fresh[starts[~known]] = True
-        opening = opening[~fresh[opening]]
+        late = np.flatnonzero((time - before > IDLE) & (before != NO_TIME) & (time != NO_TIME))
+        idle = np.where(proto[order[late]] == TCP, IDLE_TCP, IDLE)
+        splits = late[time[late] - before[late] > idle]
+        opening = syns.at[~syns.answer]
+        opening = opening[~_member(opening, starts[~known])]
         if len(opening):
-            group = np.cumsum(begins) - 1
-            position = np.where(syn, np.arange(count), -1)
-            latest = np.maximum.accumulate(position)
-            previous = np.where(opening > 0, latest[opening - 1], -1)
-            inside = previous >= starts[group[opening]]
-            row = rows[group[opening]]
+            group = np.searchsorted(starts, opening, side="right") - 1
+            place = np.searchsorted(syns.at, opening)
+            previous = np.maximum(place - 1, 0)
+            inside = (place > 0) & (syns.at[previous] >= starts[group])
+            row = rows[group]
             carried = np.where(row >= 0, self.isn[row], -1)
-            last_isn = np.where(inside, isn[previous], carried)
-            splits[opening[last_isn != isn[opening]]] = True
+            last_isn = np.where(inside, syns.isn[previous], carried)
+            splits = np.union1d(splits, opening[last_isn != syns.isn[place]])
         return splits
 
     def _create(
         self, rows: I64, packets: Packets, order: I64, starts: I64, keys: tuple[U64, ...], hashes: U64,
-        ab: Bools, syn: Bools, flags: U8,
+        ab: Bools, flags: U8,
     ) -> None:  # fmt: skip
-        """Make rows for the flows that have none (`rows` is changed in place)."""
+        """Make rows for the flows that have none (`rows` is changed in place); `flags` are those of the first
+        packet of each."""
         fresh = np.flatnonzero(rows < 0)
         if not len(fresh):
             return
@@ -170,8 +173,9 @@ class FlowTable:
         self.first[new] = packets.time[firsts]
         self.last[new] = packets.time[firsts]
         self.isn[new] = self.isn_answer[new] = -1
-        answered = syn[at] & (flags[at] & _ACK != 0)
-        opened = syn[at] & ~answered
+        syn = flags[fresh] & _SYN != 0
+        answered = syn & (flags[fresh] & _ACK != 0)
+        opened = syn & ~answered
         by_a = np.where(answered, ~ab[at], ab[at])
         port_a, port_b = (
             self.ports[new] >> np.uint64(32),
@@ -202,31 +206,27 @@ class FlowTable:
         return side, by
 
     def _count(
-        self, rows: I64, packets: Packets, order: I64, starts: I64, ab: Bools, counted: Bools | None
+        self, rows: I64, packets: Packets, order: I64, group: I64, ab: Bools, counted: Bools | None
     ) -> None:
-        one = np.ones(len(order), dtype=np.int64) if counted is None else counted[order].astype(np.int64)
-        size, sent = packets.size[order] * one, packets.sent[order] * one
-        # a row occurs twice when a flow ended and another began: ufunc.at, not plain indexing
-        for name, values in (("packets", one), ("bytes", size), ("payload", sent)):
-            forth = np.add.reduceat(np.where(ab, values, 0), starts)
-            both = np.add.reduceat(values, starts)
-            getattr(self, name + "_ab")[rows] += forth
-            getattr(self, name + "_ba")[rows] += both - forth
+        slot, slots = group * 2 + ab, len(rows) * 2
+        if counted is not None:
+            mine = counted[order]
+            slot, order = slot[mine], order[mine]
+        # sums of floats are exact here: they stay below 2**53
+        for name, column in (("packets", None), ("bytes", packets.size), ("payload", packets.sent)):
+            weights = None if column is None else column.take(order)
+            sums = np.bincount(slot, weights, slots).astype(np.int64)
+            getattr(self, name + "_ab")[rows] += sums[1::2]
+            getattr(self, name + "_ba")[rows] += sums[0::2]
 
-    def _remember(
-        self, rows: I64, starts: I64, time: I64, syn: Bools, isn: I64, answer: Bools, seq: I64
-    ) -> None:  # fmt: skip
-        self.first[rows] = np.minimum(self.first[rows], np.minimum.reduceat(time, starts))
-        self.last[rows] = np.maximum(self.last[rows], np.maximum.reduceat(time, starts))
-        self.recent[rows] = time[np.append(starts[1:], len(time)) - 1]
-        if syn.any():
-            position = np.where(syn, np.arange(len(syn)), -1)
-            latest = np.maximum.reduceat(position, starts)
-            have = latest >= 0
-            self.isn[rows[have]] = isn[latest[have]]
-            latest = np.maximum.reduceat(np.where(answer, position, -1), starts)
-            have = latest >= 0
-            self.isn_answer[rows[have]] = seq[latest[have]]
+    def _remember(self, rows: I64, starts: I64, time: I64, *, rising: bool) -> None:
+        """Note the times of flows; `rising` where no packet is earlier than the one before it."""
+        last = time[np.append(starts[1:], len(time)) - 1]
+        earliest = time[starts] if rising else np.minimum.reduceat(time, starts)
+        latest = last if rising else np.maximum.reduceat(time, starts)
+        self.first[rows] = np.minimum(self.first[rows], earliest)
+        self.last[rows] = np.maximum(self.last[rows], latest)
+        self.recent[rows] = last
 
     def _lookup(self, hashes: U64, keys: list[U64]) -> I64:
         """The open flow of each key, -1 where there is none."""
@@ -282,24 +282,49 @@ class FlowTable:
             return
         self._capacity = max(self.count, self._capacity * 2)
         for name, kind in _COLUMNS.items():
-            column: NDArray[np.generic] = np.zeros(self._capacity, dtype=kind)
+            column = _column(kind, self._capacity)
             old = getattr(self, name)
             column[: len(old)] = old
             setattr(self, name, column)
 
 
+def _column(kind: type, rows: int) -> NDArray[Any]:
+    """Zeros in pages of their own, of which only those that are written to take memory: a table that
+    grows in the midst of short-lived arrays would leave holes among them."""
+    return np.frombuffer(mmap.mmap(-1, rows * np.dtype(kind).itemsize), dtype=kind)
+
+
+class _Syns(NamedTuple):
+    """The SYNs among packets: their places in the order, the initial sequence number of the side that opens,
+    and whether they are its answer."""
+
+    at: I64
+    isn: I64
+    answer: Bools
+
+
+def _syns(packets: Packets, order: I64) -> _Syns:
+    """Only TCP packets have flags."""
+    at = np.flatnonzero((packets.flags & _SYN).take(order))
+    which = order[at]
+    answer = packets.flags[which] & _ACK != 0
+    isn = np.where(answer, packets.ack[which] - 1, packets.seq[which]) & 0xFFFFFFFF
+    return _Syns(at, isn, answer)
+
+
 def _greater(packets: Packets) -> Bools:
     """Whether the source endpoint comes after the destination endpoint."""
-    high_same = packets.src_hi == packets.dst_hi
     low_same = packets.src_lo == packets.dst_lo
-    by_low = np.where(low_same, packets.sport > packets.dport, packets.src_lo > packets.dst_lo)
-    if high_same.all():
-        return by_low
-    return np.where(high_same, by_low, packets.src_hi > packets.dst_hi)
+    greater = low_same & (packets.sport > packets.dport)
+    greater |= packets.src_lo > packets.dst_lo
+    greater &= packets.src_hi == packets.dst_hi
+    return np.asarray(greater | (packets.src_hi > packets.dst_hi))
 
 
-def _pair(source: U64, destination: U64, swap: Bools) -> tuple[U64, U64]:
-    return np.where(swap, destination, source), np.where(swap, source, destination)
+def _pair(source: U64, destination: U64, mask: U64) -> tuple[U64, U64]:
+    """The two exchanged where the mask has ones."""
+    differs = (source ^ destination) & mask
+    return source ^ differs, destination ^ differs
 
 
 def _hash(keys: tuple[U64, ...]) -> U64:
@@ -332,11 +357,14 @@ def _sorted(hashes: U64, keys: tuple[U64, ...]) -> tuple[I64, Bools]:
 def _changes(keys: tuple[U64, ...], order: I64) -> Bools:
     changed = np.zeros(len(order), dtype=np.bool_)
     for column in keys:
-        column = column[order]
+        column = column.take(order)
         changed[1:] |= column[1:] != column[:-1]
     return changed
 
 
 def _member(values: I64, among: I64) -> Bools:
+    """Which of the values are among those, which ascend."""
+    if not len(among):
+        return np.zeros(len(values), dtype=np.bool_)
     place = np.minimum(np.searchsorted(among, values), len(among) - 1)
     return np.asarray(among[place] == values)

@@ -75,11 +75,18 @@ class Ledger:
     """Everything the tellers of one reading have told."""
 
     def __init__(
-        self, capture: str, kinds: frozenset[str], ring: KeyRing | None = None, *, bodies: bool = False
+        self,
+        capture: str,
+        kinds: frozenset[str],
+        ring: KeyRing | None = None,
+        *,
+        bodies: bool = False,
+        whole: bool = True,
     ) -> None:
         self.capture = capture
         self.kinds = kinds
         self.ring = ring
         self.bodies = bodies
+        self.whole = whole
         self.told: list[Told] = []
         self.resolved = Answers()

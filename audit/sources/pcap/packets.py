@@ -8,8 +8,8 @@ of the inner header and the outer one is kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ from audit.sources.pcap.tunnels import inner_headers
 ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 WHOLE, FIRST, LATER = 0, 1, 2  # of a datagram: all of it, its first fragment, another fragment
 _MAX_DEPTH = 4
-_EXTENSIONS = (0, 43, 51, 60, 135, 139, 140)
 _FRAGMENT = 44
+_EXTENDS = np.zeros(256, dtype=np.bool_)  # the extension headers
+_EXTENDS[[0, 43, _FRAGMENT, 51, 60, 135, 139, 140]] = True
 _NOTHING = 59  # IPv6: no next header
 _AUTHENTICATED = 51
 _SOURCE_ROUTES = (131, 137)  # loose, strict
@@ -97,18 +98,6 @@ def joined(tables: list[Packets]) -> Packets:
     return Packets(*(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS))
 
 
-def _merged(tables: list[Packets]) -> Packets:
-    """The rows of these tables in the order of their numbers."""
-    order = np.argsort(np.concatenate([table.number for table in tables]), kind="stable")
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    merged, begin = empty(len(order)), 0
-    for table in tables:
-        merged.put(place[begin : begin + len(table)], table)
-        begin += len(table)
-    return merged
-
-
 def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[int, int]]:
     """The IP packets of a batch (of tunnelled ones the innermost header), the outer headers, and how many
     packets were of link types that nobody here can read."""
@@ -153,19 +142,30 @@ def _network(
     depth: int,
 ) -> Packets:
     four, six = kind == IPV4, kind == IPV6
-    tables: list[Packets] = []
-    for mine, reader in ((four, _ip4), (six, _ip6)):
-        if reader is _ip6 and tables and len(tables[0]) < np.count_nonzero(four):
-            misnamed = four & (data[np.minimum(at, len(data) - 1)] >> 4 == 6)
-            outer += _shells(number[misnamed])
-            mine = six | misnamed
-        if mine.all() and len(mine):
-            tables.append(_read(reader, data, at, end, wire, number, time))
-        elif mine.any():
-            tables.append(_read(reader, data, at[mine], end[mine], wire[mine], number[mine], time[mine]))
-    if not tables:
+    if not (four | six).all():
+        kept = np.flatnonzero(four | six)
+        four, six, at, end, wire, number, time = (
+            column[kept] for column in (four, six, at, end, wire, number, time)
+        )
+    if not len(at):
         return empty(0)
-    packets = tables[0] if len(tables) == 1 else _merged(tables)
+    packets = empty(len(at))
+    packets.number, packets.time = number, time
+    headers = _Headers(packets, packets.proto, np.empty_like(at), np.empty_like(at), np.empty_like(at))
+    rows = _select(four)
+    _ip4(data, headers, rows, at[rows], end[rows], wire[rows])
+    if six.any() or not packets.valid.all():
+        misnamed = np.flatnonzero(four & (data[np.minimum(at, len(data) - 1)] >> 4 == 6))
+        if len(misnamed):
+            outer += _shells(number[misnamed])
+            for name in ("part", "ident", "more", "offset"):
+                getattr(packets, name)[misnamed] = 0
+            six[misnamed] = True
+        rows = _select(six)
+        _ip6(data, headers, rows, at[rows], end[rows], wire[rows])
+    _transport(data, headers)
+    if not packets.valid.all():
+        packets = packets.take(np.flatnonzero(packets.valid))
     if depth < _MAX_DEPTH:
         rows, inner_kind, inner_at, inner_end = inner_headers(
             data, packets.proto, packets.sport, packets.dport, packets.part, packets.payload, packets.carried
@@ -190,27 +190,15 @@ def _shells(number: I64) -> list[Packets]:
     return [shell]
 
 
-_Headers = tuple["Packets", U8, I64, I64, I64]
-"""Rows without their transport columns, and for each the protocol, where it begins, where the packet ends
-in the capture and where on the wire."""
+class _Headers(NamedTuple):
+    """Rows without their transport columns, and for each the protocol, where its header begins, where the
+    packet ends in the capture and where on the wire."""
 
-
-def _read(
-    reader: Callable[[U8, I64, I64, I64], _Headers],
-    data: U8,
-    at: I64,
-    end: I64,
-    wire: I64,
-    number: I64,
-    time: I64,
-) -> Packets:
-    packets, proto, l4, stop, wire_stop = reader(data, at, end, wire)
-    packets.number, packets.time = number, time
-    packets.proto = proto
-    _transport(data, packets, l4, stop, wire_stop)
-    if not packets.valid.all():
-        packets = packets.take(np.flatnonzero(packets.valid))
-    return packets
+    packets: Packets
+    proto: U8
+    begins: I64
+    stop: I64
+    wire_stop: I64
 
 
 def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
@@ -219,38 +207,54 @@ def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
     return np.ndarray(shape, dtype=f"V{kind.itemsize}", buffer=data, strides=(1,))[at].view(kind)
 
 
-def _ip4(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
+def _ip4(data: U8, headers: _Headers, rows: I64 | slice, at: I64, end: I64, wire: I64) -> None:
+    """Read IPv4 headers into these rows."""
+    if not len(at):
+        return
     header = _rows(data, at, _IP4)
-    packets = empty(len(at))
-    size = (header["vihl"] & 15).astype(np.int64) * 4
+    packets = headers.packets
+    first = header["vihl"].copy()
+    size = (first & 15).astype(np.int64)
+    size <<= 2
     length = header["length"].astype(np.int64)
     unknown = length == 0
     if unknown.any():  # the network card cuts segments later
         length = np.where(unknown, wire - at, length)
-    packets.size = length
-    packets.src_hi[:] = packets.dst_hi[:] = IPV4_HIGH
-    packets.src_lo = header["src"].astype(np.uint64)
-    packets.dst_lo = header["dst"].astype(np.uint64)
-    fragment = header["fragment"].astype(np.int64)
-    offset = (fragment & 0x1FFF) << 3
-    more = (fragment & 0x2000) != 0
-    broken = (offset > 0) | more
-    if broken.any():
-        packets.part = np.where(offset > 0, LATER, np.where(more, FIRST, WHOLE)).astype(np.uint8)
-        packets.ident = header["id"].astype(np.int64)
-        packets.more = more.astype(np.uint8)
-        packets.offset = offset
-    good = (header["vihl"] >> 4 == 4) & (size >= 20) & (at + 20 <= end)
-    good &= (size <= length) & (size <= wire - at)  # else no host would take it
-    packets.valid = good.astype(np.uint8)
-    proto, l4, stop = header["proto"].copy(), at + size, np.minimum(at + length, end)
-    for row in np.flatnonzero((size > 20) & good & (l4 <= end)).tolist():
-        _source_route(data, packets, row, int(at[row]) + 20, int(l4[row]))
-    sealed = np.flatnonzero((proto == _AUTHENTICATED) & (l4 + 12 <= stop) & (packets.part != LATER))
+    packets.size[rows] = length
+    packets.src_hi[rows] = packets.dst_hi[rows] = IPV4_HIGH
+    packets.src_lo[rows] = header["src"]
+    packets.dst_lo[rows] = header["dst"]
+    begins = at + size
+    stop = at + length
+    good = (first >> 4 == 4) & (size >= 20) & (at + 20 <= end)
+    good &= (size <= length) & (begins <= wire)  # else no host would take it
+    packets.valid[rows] = good
+    proto = header["proto"].copy()
+    headers.wire_stop[rows] = stop
+    np.minimum(stop, end, out=stop)
+    places = np.arange(len(headers.begins))[rows]
+    if not (header["fragment"] & 0xBFFF == 0).all():
+        _fragments4(packets, places, header)
+    for row in np.flatnonzero((size > 20) & good & (begins <= end)).tolist():
+        _source_route(data, packets, int(places[row]), int(at[row]) + 20, int(begins[row]))
+    sealed = np.flatnonzero(proto == _AUTHENTICATED)
     if len(sealed):
-        proto[sealed] = data[l4[sealed]]
-        l4[sealed] += (data[l4[sealed] + 1].astype(np.int64) + 2) * 4
-    return packets, proto, l4, stop, at + length
+        sealed = sealed[(begins[sealed] + 12 <= stop[sealed]) & (packets.part[places[sealed]] != LATER)]
+        proto[sealed] = data[begins[sealed]]
+        begins[sealed] += (data[begins[sealed] + 1].astype(np.int64) + 2) * 4
+    headers.proto[rows], headers.begins[rows], headers.stop[rows] = proto, begins, stop
+
+
+def _fragments4(packets: Packets, places: I64, header: NDArray[np.void]) -> None:
+    """What the headers at these places tell of fragments."""
+    word = header["fragment"].astype(np.int64)
+    broken = np.flatnonzero(word & 0x3FFF)
+    places, word = places[broken], word[broken]
+    offset, more = (word & 0x1FFF) << 3, word & 0x2000 != 0
+    packets.part[places] = np.where(offset > 0, LATER, FIRST)
+    packets.ident[places] = header["id"][broken]
+    packets.more[places] = more
+    packets.offset[places] = offset
 
 
 def _source_route(data: U8, packets: Packets, row: int, at: int, end: int) -> None:
@@ -265,28 +269,35 @@ def _source_route(data: U8, packets: Packets, row: int, at: int, end: int) -> No
         at += size
 
 
-def _ip6(data: U8, at: I64, end: I64, wire: I64) -> _Headers:
+def _ip6(data: U8, headers: _Headers, rows: I64 | slice, at: I64, end: I64, wire: I64) -> None:
+    """Read IPv6 headers into these rows."""
+    if not len(at):
+        return
     header = _rows(data, at, _IP6)
-    packets = empty(len(at))
+    packets = headers.packets
+    following = header["next"].copy()
     length = header["length"].astype(np.int64) + 40
     bare = length == 40
     if bare.any():  # a jumbogram (RFC 2675) says how long it is in an option
-        jumbo = bare & (header["next"] == 0)
+        jumbo = bare & (following == 0)
         length = np.where(jumbo, np.maximum(wire - at, 40), length)
-        bare &= np.isin(header["next"], (TCP, UDP))  # which have no room for a header
-    packets.size = length
+        bare &= np.isin(following, (TCP, UDP))  # which have no room for a header
+        following[bare] = _NOTHING
+    packets.size[rows] = length
     for column in ("src_hi", "src_lo", "dst_hi", "dst_lo"):
-        setattr(packets, column, header[column].astype(np.uint64))
-    packets.valid = ((header["flow"] >> 28 == 6) & (at + 40 <= end)).astype(np.uint8)
-    stop, wire_stop = np.minimum(at + length, end), at + length
-    proto, l4 = np.where(bare, _NOTHING, header["next"]).astype(np.uint8), at + 40
-    _extensions(data, packets, proto, l4, stop)
-    return packets, proto, l4, stop, wire_stop
+        getattr(packets, column)[rows] = header[column]
+    packets.valid[rows] = (header["flow"] >> 28 == 6) & (at + 40 <= end)
+    headers.proto[rows], headers.begins[rows] = following, at + 40
+    headers.wire_stop[rows] = at + length
+    headers.stop[rows] = np.minimum(at + length, end)
+    extended = np.flatnonzero(_EXTENDS.take(following))
+    if len(extended):
+        places = np.arange(len(headers.begins))[rows]
+        _extensions(data, packets, headers.proto, headers.begins, headers.stop, places[extended])
 
 
-def _extensions(data: U8, packets: Packets, proto: U8, l4: I64, stop: I64) -> None:
-    """Walk over the extension headers of those that have some (in place)."""
-    rows = np.flatnonzero(np.isin(proto, (*_EXTENSIONS, _FRAGMENT)))
+def _extensions(data: U8, packets: Packets, proto: U8, l4: I64, stop: I64, rows: I64) -> None:
+    """Walk over the extension headers in these rows (in place)."""
     for _ in range(_MAX_EXTENSIONS):
         rows = rows[l4[rows] + 8 <= stop[rows]]
         if not len(rows):
@@ -306,23 +317,24 @@ def _extensions(data: U8, packets: Packets, proto: U8, l4: I64, stop: I64) -> No
             )
         l4[rows] = here + np.where(cut, 8, np.where(kind == _AUTHENTICATED, (size + 2) * 4, (size + 1) * 8))
         proto[rows] = following
-        rows = rows[np.isin(following, (*_EXTENSIONS, _FRAGMENT)) & (packets.part[rows] != LATER)]
+        rows = rows[_EXTENDS.take(following) & (packets.part[rows] != LATER)]
 
 
-def _transport(data: U8, packets: Packets, l4: I64, stop: I64, wire_stop: I64) -> None:
-    l4 = np.minimum(l4, len(data) - 64)
+def _transport(data: U8, headers: _Headers) -> None:
+    packets, proto, begins, stop, wire_stop = headers
+    l4 = np.minimum(begins, len(data) - 64)
     packets.payload = l4
     packets.carried = np.maximum(stop - l4, 0)
     packets.sent = np.maximum(wire_stop - l4, 0)
-    readable = (packets.part == WHOLE) & (packets.valid != 0)
-    _tcp(data, packets, _select(readable & (packets.proto == TCP) & (l4 + 4 <= stop)))
-    _udp(data, packets, _select(readable & (packets.proto == UDP) & (l4 + 4 <= stop)))
-    sctp = np.flatnonzero(readable & (packets.proto == SCTP) & (l4 + 4 <= stop))
+    readable = (packets.part == WHOLE) & (packets.valid != 0) & (l4 + 4 <= stop)
+    _tcp(data, packets, _select(readable & (proto == TCP)))
+    _udp(data, packets, _select(readable & (proto == UDP)))
+    sctp = np.flatnonzero(readable & (proto == SCTP))
     if len(sctp):
         header = _rows(data, l4[sctp], _UDP)
         packets.sport[sctp], packets.dport[sctp] = header["sport"], header["dport"]
-
-    begun = np.flatnonzero((packets.part == FIRST) & np.isin(packets.proto, (TCP, UDP)) & (l4 + 4 <= stop))
+    begun = np.flatnonzero(packets.part == FIRST)
+    begun = begun[np.isin(proto[begun], (TCP, UDP)) & (l4[begun] + 4 <= stop[begun])]
     if len(begun):  # the payload of a fragment begins with the transport header
         header = _rows(data, l4[begun], _UDP)
         packets.sport[begun], packets.dport[begun] = header["sport"], header["dport"]
@@ -338,14 +350,19 @@ def _tcp(data: U8, packets: Packets, rows: I64 | slice) -> None:
     if not len(at):
         return
     header = _rows(data, at, _TCP)
+    carried = packets.carried[rows]
     packets.sport[rows], packets.dport[rows] = header["sport"], header["dport"]
-    full = packets.carried[rows] >= 14
-    size = np.where(full, (header["offset"] >> 4).astype(np.int64) * 4, 20)
-    size = np.maximum(size, 20)
-    packets.flags[rows] = np.where(full, header["flags"], 0)
+    size = (header["offset"] >> 4).astype(np.int64)
+    size <<= 2
+    np.maximum(size, 20, out=size)
+    flags = header["flags"].copy()
+    if carried.min() < 14:
+        cut = carried < 14
+        size[cut], flags[cut] = 20, 0
+    packets.flags[rows] = flags
     packets.seq[rows], packets.ack[rows] = header["seq"], header["ack"]
     packets.payload[rows] = at + size
-    packets.carried[rows] = np.maximum(packets.carried[rows] - size, 0)
+    packets.carried[rows] = np.maximum(carried - size, 0)
     packets.sent[rows] = np.maximum(packets.sent[rows] - size, 0)
 
 

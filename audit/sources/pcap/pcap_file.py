@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Damage, Item
+from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Bools, Damage, Item
 from audit.sources.pcap.window import Window
 
 LANE = 32 << 10
@@ -23,6 +24,7 @@ _FILE_HEADER = 24
 _CHAIN = 3  # plausible headers in a row that prove a place to resume
 _SEARCH = 64 << 10  # bytes of a lane in which a header is sought
 _FEW = 64  # lanes below which the plain walk is as fast
+_STEPS = 32  # of all lanes, before those that are done are left behind
 
 
 class Style(NamedTuple):
@@ -178,41 +180,40 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     entries = _entries(window, style)
     if len(entries) < _FEW // 2:
         return None
-    order = ">u4" if style.order == ">" else "<u4"
-    lengths = np.ndarray((len(window.raw) - 3,), dtype=order, buffer=window.raw, strides=(1,))
-    position = np.array(entries, dtype=np.int64)
-    limit = np.append(position[1:], window.length)
-    last = len(position) - 1
-    live = np.arange(len(position))
-    columns: list[I64] = []
-    owners: list[I64] = []
-    final = 0
+    lengths = np.ndarray((len(window.raw) - 3,), dtype=style.order + "u4", buffer=window.raw, strides=(1,))
+    here = np.array(entries, dtype=np.int64)
+    limit = np.append(here[1:], window.length)
+    live = np.arange(len(here))
+    counts, ends = np.zeros(len(here), dtype=np.int64), limit.copy()
+    blocks: list[tuple[I64, I64, Bools]] = []
     while len(live):
-        here = position[live]
-        captured = lengths[here + 8].astype(np.int64)
-        after = here + style.header + captured
-        good = (captured <= MAX_RECORD) & (after <= window.length)
-        if not good.all():
-            if not good[:-1].all() or live[-1] != last:
-                return None
-            final = int(here[-1])
-            live, here, after = live[:-1], here[:-1], after[:-1]
-        columns.append(here)
-        owners.append(live)
-        position[live] = after
-        bound = limit[live]
-        if (after > bound).any():
-            return None
-        if len(live) and live[-1] == last and after[-1] == window.length:
-            final = window.length
-        live = live[after < bound]
-    lane = np.concatenate(owners)
-    behind = np.cumsum(np.bincount(lane, minlength=len(entries)))
-    first = np.concatenate(([0], behind[:-1]))
-    step = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
-    starts = np.empty(len(lane), dtype=np.int64)
-    starts[first[lane] + step] = np.concatenate(columns)
-    return starts, final
+        # lanes that are done walk on into the next one, up to the end, which costs less than to stop them
+        steps = np.empty((_STEPS + 1, len(live)), dtype=np.int64)
+        steps[0] = here
+        for before, after in pairwise(steps):
+            np.add(before, lengths[before + 8], out=after)
+            after += style.header
+            np.minimum(after, window.length + 1, out=after)
+        inside = steps[:-1] < limit[live]
+        passed = inside.sum(axis=0)
+        counts[live] += passed
+        blocks.append((live, steps, inside))
+        ends[live] = steps[passed, np.arange(len(live))]
+        going = np.flatnonzero(ends[live] < limit[live])
+        live, here = live[going], steps[-1, going]
+    starts = np.empty(int(counts.sum()), dtype=np.int64)
+    place = np.cumsum(counts) - counts
+    for live, steps, inside in blocks:
+        rows = np.arange(_STEPS)[:, None] + place[live]
+        kept = np.flatnonzero(inside)
+        starts[rows.ravel()[kept]] = steps.ravel()[kept]
+        place[live] += _STEPS
+    longest = np.diff(starts).max(initial=0) - style.header
+    if (ends[:-1] != limit[:-1]).any() or longest > MAX_RECORD:
+        return None
+    if ends[-1] == window.length:
+        return starts, window.length
+    return starts[:-1], int(starts[-1])
 
 
 def _entries(window: Window, style: Style) -> list[int]:

@@ -67,7 +67,9 @@ def read(
         ring = KeyRing(keys)
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
-        analysis = Analysis(capture, wanted, device, share, count, ring, bodies=bodies, spans=spans)
+        analysis = Analysis(
+            capture, wanted, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
+        )
         damages: list[Gap] = []
         number = 1
         for item in items(source, chunk, more):
@@ -93,7 +95,8 @@ def read(
         if "flow" in wanted:
             history = exchange(analysis.resolved).history()
             for numbers, columns in listing.flows(analysis, capture, history, number):
-                yield list(zip(numbers, numbers, repeat(0), shape.flows(columns), strict=False))
+                made = shape.flows(columns, apart=count > 1)
+                yield list(zip(numbers, numbers, repeat(0), made, strict=False))
 
     for told in sharing.shared(count, steps):
         yield from map(itemgetter(3), told)

@@ -23,6 +23,7 @@ MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
 MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
 _SEALED = b"\x17\x03"  # a record of application data
+_TLS_13 = 0x0304
 _SSH = b"SSH-"
 _MAX_LINE = 255  # bytes of the line that opens SSH
 _DNS_HEAD = 14  # bytes of a length and a header
@@ -48,6 +49,7 @@ class Opening:
         self._order: list[tuple[int, bytes]] = []
         self._passed = 0
         self._speaker: Speaker | None = None
+        self.http: Http1 | None = None  # what is spoken, if it has bodies that may be passed over
         self.done = False
 
     def feed(self, side: int, data: bytes) -> None:
@@ -58,10 +60,6 @@ class Opening:
             return
         self._speaker.feed(side, data)
         self.done = self._speaker.done
-
-    def skip(self, side: int, size: int) -> bool:
-        """Pass over the next bytes of a side, if only their number matters; False if they are needed."""
-        return isinstance(self._speaker, Http1) and self._speaker.skip(side, size)
 
     def gap(self, side: int, size: int) -> None:
         if self._speaker is None:
@@ -85,6 +83,7 @@ class Opening:
         if speaker is None:
             return
         self._speaker = speaker
+        self.http = speaker if isinstance(speaker, Http1) else None
         order, self._order, self._begun = self._order, [], [b"", b""]
         for place, piece in order:
             speaker.feed(place, piece)
@@ -187,27 +186,31 @@ class SecureShell:
 
 
 class TlsSpeaker:
-    """TLS up to where it is encrypted: hellos and, before TLS 1.3, the server's certificate."""
+    """TLS up to where it is encrypted: hellos and, before TLS 1.3, the server's certificate. With both of
+    them, or the answer of TLS 1.3 to the hello, everything is said that can be read."""
 
     def __init__(self, teller: Teller, client: int) -> None:
         self._teller = teller
         self._client = client
         self._streams = (tls.Stream(), tls.Stream())
         self._alone = 0
+        self._greeted = False
         self.done = False
         teller.observed("metadata_only", "no_key")
 
     def feed(self, side: int, data: bytes) -> None:
         stream = self._streams[side]
-        try:
-            events = stream.feed(data)
-        except Malformed:
-            stream.sealed = True
-            events = []
-        self._tell(side, events)
+        if not stream.sealed:
+            try:
+                events = stream.feed(data)
+            except Malformed:
+                stream.sealed = True
+                events = []
+            if events:
+                self._tell(side, events)
         self._alone = self._alone + 1 if side == self._client else 0
         client, server = self._streams[self._client], self._streams[1 - self._client]
-        self.done = client.sealed and (server.sealed or self._alone > _LATE)
+        self.done = self.done or (client.sealed and (server.sealed or self._alone > _LATE))
 
     def gap(self, side: int, size: int) -> None:
         self._streams[side].gap(size)
@@ -221,7 +224,13 @@ class TlsSpeaker:
         for event in events:
             if isinstance(event, tls.ClientHello):
                 self._teller.hello(side, event, "tls")
+                self._greeted = self._greeted or (side == self._client and event.complete)
+            elif isinstance(event, tls.ServerHello):
+                self.done = self.done or (
+                    self._greeted and side != self._client and event.version == _TLS_13 and not event.retry
+                )
             elif isinstance(event, tls.Certificate) and side != self._client:
+                self.done = self.done or self._greeted
                 for name in event.names or ((event.common_name,) if event.common_name else ()):
                     self._teller.name("certificate", name)
 

@@ -14,6 +14,7 @@ MAX_HELD = 1 << 20
 MAX_WAITING = 1_024  # segments
 PATIENCE = 48  # packets of the connection after which an acknowledged hole is no reordering any more
 UNKNOWN = -1
+BULK = 256  # bytes from which on a segment may be the middle of something large
 _JUMP = 1 << 26  # bytes: a sequence number this far off belongs to something else
 _MASK = 0xFFFFFFFF
 
@@ -68,6 +69,20 @@ class Half:
             yield from self._drain()
         while self._held > MAX_HELD or len(self.waiting) > MAX_WAITING:
             yield from self._skip()
+
+    def hold(self, sequence: int, data: bytes, cut: int) -> bool:
+        """Keep a segment behind an open hole, if that is all there is to do with it."""
+        ahead = (sequence - self.expected + 0x80000000 & _MASK) - 0x80000000
+        place = self._place + ahead
+        waiting = self.waiting
+        if not 0 < ahead <= _JUMP or place in waiting or len(waiting) >= MAX_WAITING:
+            return False
+        if self._held + len(data) > MAX_HELD:
+            return False
+        heappush(self._ahead, place)
+        self._held += len(data)
+        waiting[place] = data, cut
+        return True
 
     def acknowledged(self, number: int) -> Iterator[Piece]:
         """The other side has everything before `number`."""

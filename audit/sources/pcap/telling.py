@@ -125,6 +125,11 @@ class Teller:
         """Whether bodies of responses are wished for."""
         return self._ledger.bodies
 
+    @property
+    def whole(self) -> bool:
+        """Whether headers are wished for, not only what names, sizes and times say."""
+        return self._ledger.whole
+
     def wants(self, kind: str) -> bool:
         """Whether records of this kind are wished for."""
         return kind in self._ledger.kinds
@@ -200,6 +205,8 @@ class Teller:
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
         """A ClientHello that `side` sent."""
+        if self.ring is not None:
+            self.ring.keys.meet(hello.random)
         offered = set(hello.versions) or {hello.version}
         newest = next((_VERSIONS[version] for version in _CLIENT_OFFERS if version in offered), None)
         host = hello.sni.lower().rstrip(".") if hello.sni else None

@@ -19,6 +19,11 @@ from audit.sources.pcap.link import IPV4, IPV6, ethernet, ethertype, mpls
 _PORTS = (1701, 2152, 3544, 4341, 4342, 4789, 4790, 6081, 6343, 6635, 8472)
 _SOURCE_PORTS = (1701, 2152, 3544, 4789, 4790, 6081)
 _PROTOCOLS = (4, 41, 47, 97, 103, 137, 143)
+_WRAPS = np.zeros(256, dtype=np.bool_)
+_WRAPS[list(_PROTOCOLS)] = True
+_WRAPPED = np.zeros(65_536, dtype=np.uint8)  # 1: a port such packets are sent to, 2: one they are sent from
+_WRAPPED[list(_PORTS)] |= 1
+_WRAPPED[list(_SOURCE_PORTS)] |= 2
 _METADATA = 0x8909
 _ETHERNET, _ERSPAN2, _ERSPAN3, _PPP = 0x6558, 0x88BE, 0x22EB, 0x880B
 _MAX_SAMPLES = 64
@@ -30,8 +35,8 @@ def inner_headers(
     data: U8, proto: U8, sport: U16, dport: U16, part: U8, payload: I64, carried: I64
 ) -> tuple[I64, U16, I64, I64]:
     """Rows that carry a packet of their own: EtherType, position and end of the inner header."""
-    candidate = np.isin(proto, _PROTOCOLS)
-    candidate |= (proto == 17) & (np.isin(dport, _PORTS) | np.isin(sport, _SOURCE_PORTS))
+    candidate = _WRAPS.take(proto)
+    candidate |= (proto == 17) & ((_WRAPPED.take(dport) & 1 | _WRAPPED.take(sport) & 2) != 0)
     candidate &= (part == 0) & (carried > 8)
     rows, kinds, places, ends = [], [], [], []
     for row in np.flatnonzero(candidate).tolist():

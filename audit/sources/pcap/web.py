@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from audit.protocols import connect, http1, http2
 from audit.protocols.malformed import Malformed
+from audit.records import Headers
 from audit.sources.pcap.exchange import Block, Exchange
 from audit.sources.pcap.messages import WebSocket
 from audit.sources.pcap.speaker import Speaker
@@ -41,10 +42,16 @@ class Http1:
         self._events(self._connection.feed(data, side != self._client))
         self.done = self._inner is not None and self._inner.done
 
-    def skip(self, side: int, size: int) -> bool:
-        """Pass over bytes in the middle of a response's body, if nobody wants it; False if they are needed."""
-        unwanted = side != self._client and self._inner is None and not self._teller.keeps_bodies
-        return unwanted and self._connection.skip(size, True)
+    def room(self, side: int) -> int:
+        """How many bytes of a side may be passed over: those in the middle of a response's body, if nobody
+        wants it."""
+        if side == self._client or self._inner is not None or self._teller.keeps_bodies:
+            return 0
+        return self._connection.room()
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes for which there is room."""
+        self._connection.skip(size)
 
     def gap(self, side: int, size: int) -> None:
         self._events(self._connection.gap(size, side != self._client))
@@ -92,12 +99,14 @@ class Http1:
             return
         request, time = self._waiting.pop(number)
         self._last = request, response
+        whole = self._teller.whole or _of_dns(request.lines) or (response and _of_dns(response.lines))
         answered = response and Answered(
-            response.status, _raw(response.headers), response.size, response.body
+            response.status, _raw(response.headers) if whole else (), response.size, response.body
         )
-        bare = not request.complete and not request.headers  # cut before the host was said
+        bare = not request.complete and b":" not in request.lines  # cut before the host was said
         if not bare:
-            self._teller.http(self._client, asked(request, self._scheme), answered, time)
+            sent = asked(request, self._scheme, _raw(request.headers) if whole else ())
+            self._teller.http(self._client, sent, answered, time)
         if response and not response.complete and self._scheme == "https":
             self._teller.gap("lost", None, "the end of a response was not recorded")
         if bare or " " in request.target:
@@ -107,17 +116,17 @@ class Http1:
     def _opened(self, protocol: str) -> Speaker:
         if protocol == "websocket" and self._last is not None:
             request, response = self._last
-            extensions = _header(response.headers, "sec-websocket-extensions") if response else ""
+            extensions = _first(response.lines, b"\nsec-websocket-extensions") if response else ""
             sent = asked(request, self._scheme)
             url = f"{sent.scheme.replace('http', 'ws', 1)}://{sent.authority}{sent.target}"
             return WebSocket(self._teller, self._client, url, extensions)
         return Http2(self._teller, self._client) if protocol.startswith("h2c") else self._begin()
 
 
-def asked(request: http1.Request, scheme: str = "http") -> Asked:
-    """A request of HTTP/1 as any other; a target in absolute form is taken apart (RFC 9112, 3.2), one with
+def asked(request: http1.Request, scheme: str = "http", headers: Headers = ()) -> Asked:
+    """A request of HTTP/1 as any other, with the headers that are wished for; a target in absolute form is taken apart (RFC 9112, 3.2), one with
     spaces ends at the first of them."""
-    authority, target = _header(request.headers, "host"), request.target.partition(" ")[0]
+    authority, target = _first(request.lines, b"\nhost"), request.target.partition(" ")[0]
     if request.method == "CONNECT":
         authority = target
         try:
@@ -131,7 +140,7 @@ def asked(request: http1.Request, scheme: str = "http") -> Asked:
         authority, target, scheme = absolute or authority, slash + path or "/", scheme.lower()
     return Asked(
         method=request.method, scheme=scheme, authority=authority, target=target,
-        version=request.version, headers=_raw(request.headers),
+        version=request.version, headers=headers,
         body=request.body, size=request.size, lost=request.lost, cut=request.cut,
     )  # fmt: skip
 
@@ -145,12 +154,17 @@ def odd_request(data: bytes) -> Asked:
     )  # fmt: skip
 
 
-def _raw(headers: http1.Headers) -> tuple[tuple[bytes, bytes], ...]:
+def _raw(headers: http1.Headers) -> Headers:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
 
 
-def _header(headers: http1.Headers, wanted: str) -> str:
-    return next((value for name, value in headers if name.lower() == wanted), "")
+def _first(lines: bytes, wanted: bytes) -> str:
+    return next(iter(http1.values(lines, wanted)), "")
+
+
+def _of_dns(lines: bytes) -> bool:
+    """Whether headers may speak of DNS (RFC 8484), for which they have to be read."""
+    return b"dns-message" in lines.lower()
 
 
 class Http2:

@@ -17,27 +17,32 @@ from audit.sources.pcap import reading
 CAPTURE = Path(__file__).resolve().parents[3] / "captures" / "chromium-156" / "phone.pcapng"
 
 
+def _written(lines: _Lines, wanted: Wanted) -> bytes:
+    """All lines; several may come at once."""
+    return b"".join(read_as(lines, CAPTURE, CAPTURE.name, wanted))
+
+
 def test_flows_as_lines_are_the_lines_of_flows() -> None:
     wanted = Wanted(frozenset({"flow"}))
     flows = list(read(CAPTURE, CAPTURE.name, wanted))
     assert len(flows) > 10
     assert all(isinstance(flow, Flow) for flow in flows)
     lines = _Lines(frozenset({"flow"}))
-    assert list(read_as(lines, CAPTURE, CAPTURE.name, wanted)) == [lines.record(flow) for flow in flows]
+    assert _written(lines, wanted) == b"".join(map(lines.record, flows))
 
 
 @pytest.mark.parametrize("kinds", [None, frozenset({"flow", "dns"})])
 def test_lines_stand_in_the_order_of_records(kinds: frozenset[str] | None) -> None:
     lines, wanted = _Lines(kinds), Wanted(kinds)
     records = list(read(CAPTURE, CAPTURE.name, wanted))
-    assert list(read_as(lines, CAPTURE, CAPTURE.name, wanted)) == [lines.record(one) for one in records]
+    assert _written(lines, wanted) == b"".join(map(lines.record, records))
 
 
 def test_lines_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = list(read_as(_Lines(None), CAPTURE, CAPTURE.name, Wanted()))
+    alone = _written(_Lines(None), Wanted())
     monkeypatch.setattr(reading, "_WORTH_SHARING", 0)
     for jobs in (2, 3):
-        assert list(read_as(_Lines(None), CAPTURE, CAPTURE.name, Wanted(jobs=jobs))) == alone
+        assert _written(_Lines(None), Wanted(jobs=jobs)) == alone
         records = Counter(map(repr, read(CAPTURE, CAPTURE.name, Wanted(jobs=jobs))))
         assert records == Counter(map(repr, read(CAPTURE, CAPTURE.name)))
 

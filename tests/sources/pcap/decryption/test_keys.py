@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
+import ssl
 import time
 from pathlib import Path
 
@@ -166,6 +168,58 @@ def test_har_full_and_pcapng(tmp_path: Path) -> None:
     )
     assert run.exit_code == 0
     assert talks.exchanged(talks.opened(again))[:4] == said
+
+
+def injected(capture: Path, *logs: Path) -> tuple[list[bytes], str]:
+    """The lines of the key log inside of an exported pcapng, and what the command said."""
+    out = capture.with_name("injected.pcapng")
+    given = [part for log in logs for part in ("--keys", str(log))]
+    run = CliRunner().invoke(cli, ["export", str(capture), *given, "--format", "pcapng", "-o", str(out)])
+    assert run.exit_code == 0
+    return re.findall(rb"(?:CLIENT_|SERVER_|RSA )[ -~]+", out.read_bytes()), run.output
+
+
+def test_only_secrets_of_the_capture_are_put_inside(tmp_path: Path) -> None:
+    wire, elsewhere = Wire(), Wire()
+    outer = talks.Pair(talks.contexts(tmp_path, log="outer.log"), wire.tcp(40_001))
+
+    class Tunnel:
+        def send(self, data: bytes, *, up: bool) -> None:
+            outer.say(data, up=up)
+
+    outer.say(b"CONNECT made.example:443 HTTP/1.1\r\nHost: made.example:443\r\n\r\n", up=True)
+    outer.say(b"HTTP/1.1 200 Connection established\r\n\r\n", up=False)
+    inner = talks.Pair(talks.contexts(tmp_path, log="inner.log"), Tunnel())  # type: ignore[arg-type]
+    said = talks.http1(talks.say_over(inner), 6, 2)
+    talks.https(elsewhere, talks.contexts(tmp_path, log="other.log"), 7, 1)
+    logs = [tmp_path / name for name in ("outer.log", "inner.log", "other.log")]
+    mine = [
+        line for log in logs[:2] for line in log.read_bytes().splitlines()
+        if line[:1] != b"#" and b"EXPORTER" not in line
+    ]  # fmt: skip
+    capture = wire.write(tmp_path)
+    inside, told = injected(capture, *logs)
+    assert inside == mine
+    assert "none was put inside" not in told
+    assert talks.exchanged(talks.opened(tmp_path / "injected.pcapng"))[1:] == said
+    inside, told = injected(capture, logs[2])
+    assert inside == []
+    assert "none was put inside" in told
+
+
+def test_sessions_that_lines_of_rsa_name_are_put_inside(tmp_path: Path) -> None:
+    wire = Wire()
+    ends = talks.contexts(
+        tmp_path, version=ssl.TLSVersion.TLSv1_2, ciphers="AES128-SHA", options=ssl.OP_NO_TICKET
+    )
+    pair = talks.Pair(ends, wire.tcp(40_001))
+    said = talks.http1(talks.say_over(pair), 5, 2)
+    master = (tmp_path / "keys.log").read_text().split()[-1]
+    log = tmp_path / "session.log"
+    line = f"RSA Session-ID:{pair.client.session.id.hex()} Master-Key:{master}"  # type: ignore[union-attr]
+    log.write_text(f"{line}\nRSA Session-ID:{'ab' * 32} Master-Key:{master}\n")
+    assert injected(wire.write(tmp_path), log)[0] == [line.encode()]
+    assert talks.exchanged(talks.opened(tmp_path / "injected.pcapng")) == said
 
 
 @pytest.mark.slow

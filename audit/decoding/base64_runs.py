@@ -32,7 +32,7 @@ _SURE_HEADS = (b"H4sI", b"KLUv/", b"KLUv_", b"eyJ", b"W3si", b"aHR0c")
 _MAX_RUNS = 4096
 _MIN_WHOLE, _MIN_INSIDE = 16, 24
 _LEADS = 6
-_OPENINGS = b"{[<%&\"\x1f\x28\x04x"
+_OPENINGS = b'{[<%&"\x1f\x28\x04x'
 
 
 def unbase64(run: bytes) -> bytes | None:

@@ -80,7 +80,9 @@ def _wide(data: bytes) -> list[Piece]:
     longest = max((len(match.group()) for match, _ in found), default=0)
     # the letter before it may have been joined to it
     return [
-        Piece(name, match.group().replace(b"\0", b"")[lead:], "", match.start(), len(match.group()), guess=True)
+        Piece(
+            name, match.group().replace(b"\0", b"")[lead:], "", match.start(), len(match.group()), guess=True
+        )
         for match, name in found
         if len(match.group()) == longest
         for lead in (0, 1)

@@ -121,7 +121,11 @@ class Xor:
             return []
         if _ODD_KINDS.isdisjoint(kinds(data)):
             # nothing but letters: only UTF-16 whose zeros the key made one of them
-            keys = [data[at] for at in (0, 1) if data.count(data[at]) * 2 >= len(data) - 1 and _is_every_second(data, at)]
+            keys = [
+                data[at]
+                for at in (0, 1)
+                if data.count(data[at]) * 2 >= len(data) - 1 and _is_every_second(data, at)
+            ]
         else:
             keys = _keys(data)
         return under(data, keys) if purse.charge(len(data) * len(keys)) else []

@@ -97,7 +97,7 @@ def test_any_bytes_open_without_an_error(data: bytes, hints: tuple[str, ...]) ->
         assert len(field.layers) == len(tree.fields[field.parent].layers) + 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.data())
 def test_damaged_encodings_open_without_an_error(seed: int, depth: int, draw: st.DataObject) -> None:
     body = bytearray(chains.chain(depth, random.Random(seed)).body)

@@ -27,6 +27,7 @@ from audit.recording import live_report
 logger = logging.getLogger(__name__)
 
 GLANCE = 0.2  # seconds between two looks at the report
+PATIENCE = 1.0  # seconds for the search to end by itself
 MARK = ":red_circle:"
 
 
@@ -80,7 +81,10 @@ class LiveFindings:
             self.watcher.cancel()
         if self.search:
             self.search.terminate()
-            self.search.wait()
+            try:
+                self.search.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # it gets no time on a busy computer, and has nothing to lose
+                self.search.kill()
 
     async def watch(self) -> None:
         """Looks at the report again and again."""

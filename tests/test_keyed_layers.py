@@ -141,6 +141,10 @@ def test_a_key_that_the_user_gives_opens_what_stayed_opaque_without(
     assert specification.partition(":")[0] in json.loads(search.stdout)["layers"]
     tree = CliRunner().invoke(cli, ["decode", "--decoder", line, str(body)])
     assert "n7-lantern.example" in tree.stdout
+    out = tmp_path / "out"
+    planted = ["--canary", f"url={URL}", "--decoder", line, "-o", str(out)]
+    assert CliRunner().invoke(cli, ["analyze", str(capture.path), *planted]).exit_code == 0
+    assert [f["leak_type"] for f in json.loads((out / "findings.json").read_text())["findings"]] == ["B1"]
     if not specification.startswith("xor"):
         assert CliRunner().invoke(cli, ["search", "--value", URL, str(body)]).exit_code == 1
         audit = audit_of(capture)

@@ -173,7 +173,9 @@ def _finding(
     )
     explanation = None
     if expected is None:
-        explanation = next((adapter.feature for adapter in known if adapter.feature), None)
+        # what is built to carry no address does not explain one that stands in it
+        declared = (adapter.feature for adapter in known if not adapter.private_by_design)
+        explanation = next((feature for feature in declared if feature), None)
     if code == "S2" and _site(recipient) in {site for _, site in chosen}:
         explanation = explanation or "search suggestions of the engine that was chosen"
     return Finding(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from audit.cli.terminal import Refused, say, stderr
+from audit.cli.terminal import Refused, say
 
 
 @click.command()
@@ -55,7 +55,7 @@ def capture(
     from audit.recording.capture import BadCaptureSetup, Sitting, Wishes
     from audit.recording.control import Control
     from audit.recording.onboarding import as_text, onboarding
-    from audit.recording.qr import drawn
+    from audit.recording.qr import drawn, in_colours
     from audit.recording.stopping import stop_signals
 
     try:
@@ -86,7 +86,7 @@ def capture(
             for line in as_text(guide).splitlines():
                 say(line)
             if guide.code:
-                stderr.print("\n" + drawn(guide.code))
+                click.echo("\n" + in_colours(drawn(guide.code)), err=True)
             if not endpoint and len(found) > 1:
                 others = ", ".join(f"{each.address} ({each.name})" for each in found[1:])
                 say(f"This computer has other addresses: {others}; choose with --endpoint.")

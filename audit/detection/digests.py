@@ -185,8 +185,10 @@ class Digests:
         """Where in `data` 8 bytes stand that the table has."""
         for begin in range(0, len(data) - _SURE + 1, _STEP):
             part = np.frombuffer(data, np.uint8, min(_STEP + _SHORT - 1, len(data) - begin), begin)
-            first = part[:-7].astype(np.int32) << 16 | part[1:-6].astype(np.int32) << 8 | part[2:-5]
-            likely = np.flatnonzero(self._firsts[first])
+            wide = part.astype(np.int32)
+            likely = np.flatnonzero(self._firsts[wide[:-7] << 16 | wide[1:-6] << 8 | wide[2:-5]])
+            if not len(likely):
+                continue
             heads = np.zeros(len(likely), np.uint64)
             for step in range(_SHORT):
                 heads = heads << np.uint64(8) | part[likely + step].astype(np.uint64)
@@ -270,10 +272,13 @@ class Digests:
     def _base64(self, data: bytes) -> list[Match]:
         """The digests of 16 bytes and more that stand in text as base64."""
         found: list[Match] = []
+        first = self._first
         for run in _RUN.finditer(data):
             letters = run.group().translate(_TO_STANDARD)
             for start in _starts(letters):
                 head = binascii.a2b_base64(letters[start : start + 12])[:_SHORT]
+                if not first[head[0] << 16 | head[1] << 8 | head[2]]:
+                    continue
                 for code in self._codes(head):
                     found += self._as_base64(code, data, run.start() + start, run.end())
         return found

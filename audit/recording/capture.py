@@ -39,6 +39,8 @@ ADDONS = (
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
 _PATIENCE = 60.0  # seconds for mitmproxy to start
+_LOGGED = re.compile(r"\[\d\d:\d\d:\d\d\.\d+\] (?!Loading script)(.+)")  # a line of mitmproxy's log
+_LAST_WORDS = "Error logged during startup"  # after the error itself
 _CHATTER = re.compile(r"\] (client|server) (connect|disconnect)")
 WEB_PORT = 8081  # of mitmproxy's web interface
 
@@ -219,8 +221,11 @@ class Sitting:
                     raise BadCaptureSetup("mitmproxy does not start; try: privacy-audit doctor") from None
                 continue
             if line is None:
-                why = next((each for each in reversed(said) if each.strip()), "no reason given")
-                raise BadCaptureSetup(f"mitmproxy does not start: {why}; try: privacy-audit doctor")
+                if self._wishes.mode.name == "local":
+                    raise BadCaptureSetup(
+                        f"local mode is not to be had here: {_reason(said)}; take wireguard"
+                    )
+                raise BadCaptureSetup(f"mitmproxy does not start: {_reason(said)}; try: privacy-audit doctor")
             said.append(line)
             if "listening at" in line or "Local redirector started" in line:
                 self._say(line)
@@ -276,6 +281,17 @@ class Sitting:
                 self._say(f"phase {phase.id} ended with the recording")
         except (BadExperiment, marks.BadMark, OSError) as bad:
             self._say(f"the phase could not be ended: {bad}")
+
+
+def _reason(said: list[str]) -> str:
+    """What mitmproxy logged last before it ended, with the cause that it names below, if it does."""
+    for number in range(len(said) - 1, -1, -1):
+        if found := _LOGGED.match(said[number]):
+            rest = [line.strip() for line in said[number + 1 :] if line.strip()]
+            cause = rest[rest.index("Caused by:") + 1 :][:1] if "Caused by:" in rest else []
+            return ": ".join((found[1].rstrip(" ."), *cause))
+    told = [line for line in said if line.strip() and not line.startswith(_LAST_WORDS)]
+    return told[-1] if told else "no reason given"
 
 
 def _reserved_hosts(experiment: Experiment) -> Iterator[str]:

@@ -50,7 +50,7 @@ def canary_of(experiment: Experiment, step: Step) -> Canary | None:
 
 
 def as_text(experiment: Experiment, codes: bool) -> str:
-    """The checklist for a terminal; with `codes`, a QR code under each address."""
+    """The checklist for a terminal; with `codes`, a QR code under each address, coloured by escape sequences."""
     lines: list[str] = []
     for phase, steps in by_phase(experiment):
         title = f"{phase.id}: {phase.mode}, {inert(phase.setting)}" if phase else "without phase"
@@ -61,7 +61,7 @@ def as_text(experiment: Experiment, codes: bool) -> str:
             note = f"  ({inert(step.note)})" if step.note else ""
             lines.append(f"[{'x' if step.at else ' '}] {number + 1:2}. {DOING[step.action]}{value}{note}")
             if codes and canary and canary.kind == "url" and not step.at:
-                lines += ["", qr.drawn(canary.value)]
+                lines += ["", qr.in_colours(qr.drawn(canary.value))]
     decoys = [canary for canary in experiment.canaries if canary.decoy]
     if decoys:
         lines += ["", f"{len(decoys)} decoys were made and are never used; they are in experiment.toml."]

@@ -10,10 +10,15 @@ MAX_CHARACTERS = 2_000  # more can hardly be scanned from a screen
 
 
 def drawn(text: str) -> str:
-    """The code as lines of block characters, for a dark or light terminal. Raises ValueError if too long."""
+    """The code as lines of block characters, which are its light parts. Raises ValueError if too long."""
     out = io.StringIO()
     _code(text).terminal(out, border=2, compact=True)
     return out.getvalue()
+
+
+def in_colours(code: str) -> str:
+    """Drawn lines, light on dark whatever the terminal's colours: many readers take no inverted code."""
+    return "\n".join(f"\x1b[97;40m{line}\x1b[0m" if line else line for line in code.split("\n"))
 
 
 def svg(text: str) -> str:

@@ -261,12 +261,15 @@ class Teller:
 
     def message(self, side: int, data: bytes, transport: Literal["tcp", "udp"]) -> None:
         """A readable payload of no protocol known here."""
-        self._tell(
-            Message(
-                **self._common, id=self._id(), time=self.time, direction=self.direction(side),
-                transport=transport, bytes=len(data), data=data,
-            )
-        )  # fmt: skip
+        if self.wants("message"):
+            self._tell(
+                Message(
+                    **self._common, id=self._id(), time=self.time, direction=self.direction(side),
+                    transport=transport, bytes=len(data), data=data,
+                )
+            )  # fmt: skip
+        else:
+            self.count += 1  # ids are the same whatever is wished for
         self.observed("observed")
 
     def websocket(self, side: int, message: websocket.Message, url: str) -> None:

@@ -31,7 +31,9 @@ def test_flows_as_lines_are_the_lines_of_flows() -> None:
     assert _written(lines, wanted) == b"".join(map(lines.record, flows))
 
 
-@pytest.mark.parametrize("kinds", [None, frozenset({"flow", "dns"})])
+@pytest.mark.parametrize(
+    "kinds", [None, frozenset({"flow", "dns"}), frozenset({"flow", "dns", "tls", "http"})]
+)
 def test_lines_stand_in_the_order_of_records(kinds: frozenset[str] | None) -> None:
     lines, wanted = _Lines(kinds), Wanted(kinds)
     records = list(read(CAPTURE, CAPTURE.name, wanted))

@@ -124,7 +124,7 @@ class Board:
         elif self._refused and not read:
             trusted = (
                 "bad",
-                f"{len(self._refused)} hosts were refused and nothing was read: install the certificate",
+                f"refused for {_few(self._refused)}, and nothing was read: install the certificate",
             )
         elif read:
             trusted = ("good", "content is being read; open the self-test page to be sure of HTTPS")
@@ -134,7 +134,8 @@ class Board:
         if self._refused:
             beside.append(f"{_few(self._refused)} refused the certificate")
         if self._passed:
-            beside.append(f"{sum(self._passed.values())} connections were let through unread")
+            count = sum(self._passed.values())
+            beside.append(f"{count:,} connection{'s were' if count > 1 else ' was'} let through unread")
         if self._quic:
             beside.append(f"QUIC to {_few(self._quic)}")
         bypass = (

@@ -4,7 +4,7 @@ import base64
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.detection.addresses import parse_address
@@ -138,12 +138,14 @@ def test_an_international_host_is_found_in_both_forms() -> None:
     assert found("bücher-zx4.example", needles) == [("c", "host")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_are_too_odd(data: bytes) -> None:
     NEEDLES.find(data)
     NEEDLES.prefix(data)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_address_is_too_odd(text: str) -> None:
     address = parse_address(text)
@@ -151,6 +153,7 @@ def test_no_address_is_too_odd(text: str) -> None:
     Needles([Canary(id="x", kind="url", value=text or "x")]).find(text.encode("utf-8", "replace"))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_a_value_between_other_bytes_is_found_unless_glued_to_a_word(before: bytes, after: bytes) -> None:
     matches = NEEDLES.find(before + b' "marble otter zx4q8" ' + after)

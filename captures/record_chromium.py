@@ -346,7 +346,8 @@ def packets(room: Path) -> Iterator[None]:
 def screen(room: Path) -> Iterator[str]:
     """A virtual screen; its name."""
     number = room / "display"
-    command = f'exec Xvfb -displayfd 3 -screen 0 1060x780x24 -nolisten tcp 3>"{number}"'
+    # without auto-repeat (-r): on a busy machine a key's release comes late, and the key would be typed twice
+    command = f'exec Xvfb -displayfd 3 -r -screen 0 1060x780x24 -nolisten tcp 3>"{number}"'
     with running("sh", "-c", command, log=room / "xvfb.log"):
         wait_for("Xvfb", lambda: number.exists() and number.read_text().endswith("\n"))
         yield f":{number.read_text().strip()}"

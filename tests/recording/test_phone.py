@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -127,14 +128,62 @@ def control(url: str, experiment: Experiment, room: Path, inside: str = "") -> I
         chromium.close()
 
 
+@dataclass(frozen=True)
+class Hands(sample.Chromium):
+    """A person at the phone, who types when the window is there and goes on when the page is."""
+
+    folder: Path
+
+    def type_into_address_bar(self, text: str) -> None:
+        """Types it; what of it the sample's suggestions show within the pace is waited for at the step's end."""
+        sample.wait_for("the window", lambda: "Chromium" in self.title(), 60)
+        super().type_into_address_bar(text)
+
+    def title(self) -> str:
+        """The title of the window in front: the page's, once it is there."""
+        return self.xdotool("getwindowname", self.xdotool("getwindowfocus"))
+
+    def carry_out(self, log: Any, phase: str) -> None:
+        """The steps of one phase, each to its end: a page is there, what was typed has been asked about."""
+        for canary in (canary for canary in log.canaries if canary.phase == phase):
+            log.step("", canary)
+            self.type_into_address_bar(canary.value)
+            if canary.kind == "text":
+                # The device asks for suggestions as one types; it is given time to, not made to.
+                self.patient(lambda text=canary.value: self.sent(text, "/ac/"))
+                time.sleep(sample.READ)
+                self.xdotool("key", "ctrl+a", "Delete", "Escape")
+                time.sleep(1)
+                continue
+            self.xdotool("key", "Return")
+            shown = canary.value.split("/")[2] if canary.kind == "url" else canary.value
+            sample.wait_for(f"the page of {shown}", lambda shown=shown: shown in self.title(), 90)
+            time.sleep(sample.READ)
+
+    @staticmethod
+    def patient(ready: Any) -> None:
+        """Waits a while for what may or may not come; the comparison tells whether it did."""
+        deadline = time.monotonic() + 30
+        while not ready() and time.monotonic() < deadline:
+            time.sleep(0.3)
+
+    def sent(self, text: str, where: str) -> bool:
+        """Whether the recording has a request with this text so far."""
+        (flows,) = self.folder.glob("flows-*.mitm")
+        return any(
+            isinstance(record, Http) and where in record.path and text in unquote_plus(record.path)
+            for record in read(flows, flows.name)
+        )
+
+
 def use_the_phone(room: Path, page: Page, *flags: str) -> None:
     """Both phases of the plan, as a person carries them out."""
     with ExitStack() as stack:
-        chromium = sample.Chromium(room, stack.enter_context(sample.screen(room)))
+        chromium = Hands(room, stack.enter_context(sample.screen(room)), room / "experiment")
         for mode, phase, more in PHASES:
             page.begin(mode)
             with chromium.window(*more, *flags):
-                chromium.carry_out(page, phase)  # type: ignore[arg-type]
+                chromium.carry_out(page, phase)
         page.page.click("#end")
         page.page.wait_for_selector("#end[disabled]")
 

@@ -21,6 +21,7 @@ MAX_WAITING = 1024
 """Requests without a response that are remembered for pairing."""
 MAX_HELD = 1 << 16
 """Bytes kept behind a request to upgrade or CONNECT until the response decides."""
+_TURNS = 1  # requests and responses that take turns before one is again believed to answer the other
 _ENDLESS = 1 << 40
 
 Headers = tuple[tuple[str, str], ...]
@@ -273,8 +274,12 @@ class Connection:
         self._max_body = max_body
         self._waiting: deque[_Waiting] = deque()
         self._requests = 0
-        self._unsure = False
         self._orphaned = False  # whether the last response was nobody's
+        self._unsure = (
+            False  # whole messages may be missing, so that counting does not tell whose a response is
+        )
+        self._since = 0  # requests since the last response began
+        self._turns = 0  # in a row, one request and one response, since counting became useless
         self._ahead = 0  # responses that were captured before their requests
         self._upgrade: _Waiting | None = None
         self._protocol = ""
@@ -324,7 +329,6 @@ class Connection:
         events: list[Event] = []
         if size <= 0:
             return events
-        self._unsure = True
         if side.at is _At.TUNNEL:
             side.offset += size
         elif side.at is _At.CLOSE:
@@ -351,7 +355,9 @@ class Connection:
         return events
 
     def _astray(self, side: _Direction) -> None:
-        """Whole messages may be missing: which response is whose is not known where several are awaited."""
+        """Whole messages may be missing: which response is whose is known again when they take turns."""
+        self._unsure = True
+        self._turns = 0
         if not side.response:
             self._requests += self._ahead
             self._ahead = 0
@@ -482,7 +488,7 @@ class Connection:
         if self._unsure:
             # its sender would not have gone on without the answers, which the capture lost
             self._waiting.clear()
-            self._unsure = False
+        self._since += 1
         waiting = _Waiting(side.number, head.method)
         self._waiting.append(waiting)
         if len(self._waiting) > MAX_WAITING:
@@ -500,6 +506,14 @@ class Connection:
     def _response(self, side: _Direction, head: _Head, events: list[Event]) -> None:
         if 100 <= head.status < 200 and head.status != 101:
             return
+        since, self._since = self._since, 0
+        if self._unsure:
+            # late packets may shift a response behind the next request, but not one after the other
+            self._turns = self._turns + 1 if since == 1 else 0
+            if self._turns > _TURNS:
+                self._unsure = False
+            else:
+                self._waiting.clear()
         if self._orphaned and len(self._waiting) > 1:
             # some of these requests have their responses among those that came before them
             self._waiting.clear()
@@ -513,8 +527,6 @@ class Connection:
             side.number = self._requests + self._ahead
             self._ahead += 1
         self._orphaned = side.number is None
-        if not self._waiting:
-            self._unsure = False
         asked = self._upgrade is not None and waiting == self._upgrade
         accepted = head.status == 101 or (
             waiting is not None and waiting.method == "CONNECT" and head.status // 100 == 2

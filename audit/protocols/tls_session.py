@@ -99,6 +99,7 @@ class _Candidate(NamedTuple):
 
 
 _EARLY, _HANDSHAKE, _TRAFFIC, _BEFORE_13 = range(4)
+_LOST = -1  # the kind of what stands among the records that wait for as many lost ones as its version says
 
 
 class _Side:
@@ -161,6 +162,11 @@ class Session:
         return self._random
 
     @property
+    def cut(self) -> bool:
+        """Whether records are missing behind the last one that was opened."""
+        return any(side.slack for side in self._sides)
+
+    @property
     def sealed(self) -> bool:
         """Whether both directions have gone over to protected records."""
         return all(side.changed or side.waiting or side.current for side in self._sides)
@@ -207,14 +213,22 @@ class Session:
         lost = side.records.gap(size)
         side.need = 0
         if lost:
-            side.slack = min(side.slack + 1, MAX_SLACK)
+            self._slacken(side, server, 1)
             if side.current and isinstance(side.current.protection, Stream):
                 side.current.protection.passed(lost)
         elif lost is None:
-            side.slack = min(side.slack + 1 + size // 22, MAX_SLACK)
+            self._slacken(side, server, 1 + size // 22)
             if side.current and isinstance(side.current.protection, Stream):
                 self.refused = "records were lost, and RC4 cannot be read behind them"
         return events
+
+    def _slacken(self, side: _Side, server: bool, records: int) -> None:
+        """So many records may have been lost here, behind those that still wait."""
+        if side.waiting:
+            self._turn += 1
+            side.waiting.append((self._turn, server, tls.Record(_LOST, min(records, MAX_SLACK), b"", 0)))
+        else:
+            side.slack = min(side.slack + records, MAX_SLACK)
 
     def finish(self, server: bool) -> list[Event]:
         """One direction ended."""
@@ -236,6 +250,9 @@ class Session:
     # --- records -----------------------------------------------------------------------------------
 
     def _record(self, side: _Side, server: bool, record: tls.Record, events: list[Event]) -> None:
+        if record.kind == _LOST:
+            self._slacken(side, server, record.version)
+            return
         current = side.current
         if current is not None:
             opened = current.protection.open(record.kind, record.version, record.body, side.number)
@@ -311,7 +328,7 @@ class Session:
             if side.waiting and not self._ready(side):
                 side.next = self._search(side is self._sides[1])
                 if not side.next:
-                    lost = len(_taken(side))
+                    lost = sum(record.version if record.kind == _LOST else 1 for _, _, record in _taken(side))
                     self.unread += lost
                     side.slack = min(side.slack + lost, MAX_SLACK)
                     if not self.refused and self.opened is None:
@@ -331,6 +348,9 @@ class Session:
 
     def _open(self, side: _Side, server: bool, record: tls.Record, events: list[Event]) -> None:
         kind, version, body, offset = record
+        if kind == _LOST:
+            self._slacken(side, server, version)
+            return
         if self.refused:
             self.unread += 1
             return

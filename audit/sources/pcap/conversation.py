@@ -7,7 +7,7 @@ learnt. It holds what the two streams hold and no more.
 from __future__ import annotations
 
 from audit.sources.pcap.speakers import Opening
-from audit.sources.pcap.streams import BULK, UNKNOWN, Half, Piece
+from audit.sources.pcap.streams import BULK, MAX_HELD, UNKNOWN, Half, Piece
 from audit.sources.pcap.telling import Teller
 
 _SYN, _FIN, _RST, _ACK = 2, 1, 4, 16
@@ -17,13 +17,14 @@ _MASK = 0xFFFFFFFF
 class Conversation:
     """Both halves of a connection and what is spoken over them."""
 
-    __slots__ = ("_ended", "_halves", "_opening", "done", "last", "teller", "waits")
+    __slots__ = ("_ended", "_ends", "_halves", "_opening", "done", "last", "teller", "waits")
 
     def __init__(self, teller: Teller, expected: tuple[int, int]) -> None:
         self.teller = teller
         self._halves = (Half(expected[0]), Half(expected[1]))
         self._opening = Opening(teller)
         self._ended = 0  # one bit per side that has sent its FIN
+        self._ends = [UNKNOWN, UNKNOWN]  # the sequence numbers of these
         self.done = False
         self.last = 0
         self.waits = False
@@ -52,9 +53,16 @@ class Conversation:
                 self.waits = bool(half.waiting or other.waiting)
         if flags & _FIN:
             self._ended |= 1 << side
+            self._ends[side] = sequence + len(data) + cut & _MASK
         self.done = self._opening.done
-        if self._ended == 3 and not self.waits:
+        if self._ended == 3 and not self.waits and not self._missing(0) and not self._missing(1):
             self.finish()
+
+    def _missing(self, side: int) -> int:
+        """Bytes before the FIN of a side that have not come (yet)."""
+        end, expected = self._ends[side], self._halves[side].expected
+        missing = end - expected & _MASK if UNKNOWN not in (end, expected) else 0
+        return missing if missing < MAX_HELD else 0
 
     def room(self, side: int, sequence: int) -> int:
         """Of how many bytes that `side` sends from here on, where it is continued, only the number matters."""
@@ -78,6 +86,8 @@ class Conversation:
             for side in (0, 1):
                 for piece in self._halves[side].flush():
                     self._speak(side, piece)
+                if missing := self._missing(side):
+                    self._speak(side, missing)
             self._opening.finish()
             self.done = True
 

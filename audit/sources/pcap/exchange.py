@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from audit.protocols import http2
 from audit.sources.pcap.messages import WebSocket
 from audit.sources.pcap.telling import Answered, Asked, Teller
 
 MAX_BODY = 8 << 20
+MAX_EARLY = 1 << 20  # bytes of responses that came before their requests
+_COST = 256  # what an event takes besides its bytes
+_MAX_OVER = 4_096
 Field = tuple[str | None, str | None]
 
 
@@ -23,6 +27,38 @@ class Block(NamedTuple):
     fields: Sequence[Field]
     end: bool
     known: bool
+
+
+class Early:
+    """What responses said before their requests were there: those wait behind packets that are late or lost."""
+
+    def __init__(self) -> None:
+        self._events: dict[int, list[http2.Fields | http2.Data]] = {}
+        self._size = 0
+        self._over: dict[int, None] = {}
+
+    def keep(self, event: http2.Fields | http2.Data) -> None:
+        """Keep it for a stream whose request may still come."""
+        known = self._events.get(event.stream)
+        if event.stream in self._over or not event.response or self._size > MAX_EARLY:
+            return
+        if known is None:
+            known = self._events[event.stream] = []
+        known.append(event)
+        self._size += _COST + (len(event.data) if isinstance(event, http2.Data) else 0)
+
+    def of(self, stream: int) -> list[http2.Fields | http2.Data]:
+        """What came for a stream whose request is there now."""
+        events = self._events.pop(stream, [])
+        for event in events:
+            self._size -= _COST + (len(event.data) if isinstance(event, http2.Data) else 0)
+        return events
+
+    def told(self, stream: int) -> None:
+        """Nothing more is expected of a stream."""
+        self._over[stream] = None
+        if len(self._over) > _MAX_OVER:
+            del self._over[next(iter(self._over))]
 
 
 class Exchange:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from audit.protocols import connect, http1, http2
 from audit.protocols.malformed import Malformed
 from audit.records import Headers
-from audit.sources.pcap.exchange import Block, Exchange
+from audit.sources.pcap.exchange import Block, Early, Exchange
 from audit.sources.pcap.messages import WebSocket
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Answered, Asked, Teller
@@ -175,6 +175,7 @@ class Http2:
         self._client = client
         self._connection = http2.Connection()
         self._streams: dict[int, Exchange] = {}
+        self._early = Early()
         self.done = False
         teller.observed("observed")
 
@@ -196,6 +197,7 @@ class Http2:
             if isinstance(event, http2.Data):
                 stream = self._streams.get(event.stream)
                 if stream is None:
+                    self._early.keep(event)
                     continue
                 stream.data(event.response, event.data, event.lost, event.end)
                 if event.end and stream.over:
@@ -218,13 +220,18 @@ class Http2:
             self._streams[event.stream] = Exchange(self._teller, side, "2", block)
             if len(self._streams) > MAX_WAITING:
                 self._tell(next(iter(self._streams)))
+            if early := self._early.of(event.stream):
+                self._events([*early])
         elif event.stream in self._streams:
             stream = self._streams[event.stream]
             stream.block(event.response, block)
             if stream.over:
                 self._tell(event.stream)
+        else:
+            self._early.keep(event)
 
     def _tell(self, number: int, *, given_up: bool = False) -> None:
         stream = self._streams.pop(number, None)
         if stream is not None:
+            self._early.told(number)
             stream.tell(given_up=given_up)

@@ -7,15 +7,18 @@ it was opened or why not. Packets and keys are the business of `audit.protocols`
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from audit.protocols import dns, http2, http3, quic, quic_session, tls
 from audit.protocols.malformed import Malformed
 from audit.records import SecuredBy
 from audit.sources.pcap.decryption.ring import KeyRing
-from audit.sources.pcap.exchange import Block, Exchange
+from audit.sources.pcap.exchange import Block, Early, Exchange
 from audit.sources.pcap.telling import Teller
 
 _MAX_HELLOS = 32  # per flow
 _MAX_SESSIONS = 16  # per flow
+_MAX_BEFORE = 16  # datagrams of a flow kept until its client's first packet is there
 _MAX_WAITING = 1_024  # requests that wait for their responses
 
 
@@ -30,6 +33,7 @@ class Talk:
         self._agreed = ""
         self._http: http3.Connection | None = None
         self._streams: dict[int, Exchange] = {}
+        self._early = Early()
         self._questions: dict[tuple[int, bool], dns.Framing] = {}
         self._lost = 0
         self._greeted = False
@@ -138,7 +142,9 @@ class Talk:
         for event in events:
             if isinstance(event, http2.Data):
                 stream = self._streams.get(event.stream)
-                if stream is not None:
+                if stream is None:
+                    self._early.keep(event)
+                else:
                     stream.data(event.response, event.data, event.lost, event.end)
                     if event.end and stream.over:
                         self._tell(event.stream)
@@ -158,12 +164,16 @@ class Talk:
             self._streams[event.stream] = Exchange(self._teller, side, "3", block)
             if len(self._streams) > _MAX_WAITING:
                 self._tell(next(iter(self._streams)))
+            self._messages([*self._early.of(event.stream)])
         elif event.stream in self._streams:
             self._streams[event.stream].block(event.response, block)
+        else:
+            self._early.keep(event)
 
     def _tell(self, number: int) -> None:
         stream = self._streams.pop(number, None)
         if stream is not None:
+            self._early.told(number)
             stream.tell()
 
 
@@ -177,9 +187,26 @@ class Quic:
         self._talks: dict[bytes, Talk] = {}
         self._client: int | None = None
         self._hellos = 0
+        self._before: list[tuple[int, bytes]] = []
 
     def feed(self, side: int, datagram: bytes) -> None:
         """A datagram that `side` sent. Raises Malformed if it is no QUIC."""
+        if self._talks or not self._ring.keys.count:
+            self._feed(side, datagram)
+            return
+        # the client's first packet may be late, and nothing can be opened before it
+        before = self._before
+        if len(before) < _MAX_BEFORE:
+            before.append((side, datagram))
+        self._feed(side, datagram)
+        if self._talks:
+            self._before = []
+            for earlier in before:
+                if earlier != (side, datagram):
+                    with suppress(Malformed):
+                        self._feed(*earlier)
+
+    def _feed(self, side: int, datagram: bytes) -> None:
         if datagram[0] >= 0x80:
             self._hello(side, datagram)
         first, talk = self._dcid(side, datagram)

@@ -110,8 +110,9 @@ class Secured:
             teller.secured = self._outer
             if self._inner is None:
                 teller.observed("observed", "no content was sent")
-            if self._holes or session.unread:
+            if self._holes or session.unread or session.cut:
                 detail = f"{self._holes} gaps in the decrypted content, {session.unread} records not opened"
+                detail += ", records at its end are missing" * session.cut
                 teller.gap("lost", self._missing or None, detail)
             if session.refused:
                 teller.gap("unsupported", None, session.refused)

@@ -13,6 +13,7 @@ from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ProtocolNegotiated
+from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry, encode_quic_version_negotiation
 from aioquic.tls import CipherSuite, SessionTicket
 
@@ -36,9 +37,11 @@ class Link:
         self._log = io.StringIO()
         self._folder = folder
         self.tickets: list[SessionTicket] = []
+        self.watched: list[tuple[bytes, set[int]]] | None = None
+        """Packets of the client and the streams they carry, once it is a list."""
         known = tickets if tickets is not None else {}
         client = QuicConfiguration(
-            is_client=True, alpn_protocols=[alpn], verify_mode=ssl.CERT_NONE, secrets_log_file=self._log,
+            is_client=True, alpn_protocols=[alpn], verify_mode=ssl.CERT_NONE, secrets_log_file=self._log, quic_logger=QuicLogger(),
             server_name="made.example", session_ticket=ticket, max_datagram_frame_size=65_536,
             original_version=versions[-1], supported_versions=list(versions),
         )  # fmt: skip
@@ -87,10 +90,12 @@ class Link:
         """Let the ends speak until both are silent."""
         while True:
             self.now += 0.001
+            logged = len(self._events())
             up = [data for data, _ in self.client.datagrams_to_send(self.now)]
             for data in up:
                 self.wire.udp(data, up=True, sport=self.port)
                 self.server.receive_datagram(data, (_CLIENT[0], self.port), self.now)
+            self._watch(up, self._events()[logged:])
             down = [data for data, _ in self.server.datagrams_to_send(self.now)]
             for data in down:
                 self.wire.udp(data, up=False, sport=self.port)
@@ -100,6 +105,19 @@ class Link:
         for end, up_ in ((self.client, False), (self.server, True)):
             while (event := end.next_event()) is not None:
                 self.heard[up_].append(event)
+
+    def _events(self) -> list[dict[str, object]]:
+        return list(self.client._quic_logger._events)  # type: ignore[union-attr]
+
+    def _watch(self, datagrams: list[bytes], events: list[dict[str, object]]) -> None:
+        """After the handshake each datagram is one packet, and the log tells its frames."""
+        if self.watched is None:
+            return
+        sent = [event["data"]["frames"] for event in events if event["name"] == "transport:packet_sent"]  # type: ignore[index]
+        packets = [one for one in self.wire.packets[-len(datagrams) * 2 :] if one[28:] in set(datagrams)]
+        for packet, frames in zip(packets, sent, strict=True):
+            streams = {frame["stream_id"] for frame in frames if frame["frame_type"] == "stream"}
+            self.watched.append((packet, streams))
 
     def wait(self) -> None:
         """Let time pass, so that what is due is done."""

@@ -110,6 +110,24 @@ def test_everything_in_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
+def test_a_careless_umask_and_a_careless_folder_change_nothing(tmp_path: Path) -> None:
+    """The tunnel's keys and mitmproxy's own secrets, too."""
+    folder = tmp_path / "experiment"
+    before = os.umask(0)
+    try:
+        folder.mkdir(mode=0o777)
+        with capturing(folder, "--mode", "wireguard"):
+            assert command("mark", folder, "normal").returncode == 0
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            secret = tmp_path / "conf" / "mitmproxy-ca.pem"
+            assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
+    finally:
+        os.umask(before)
+    assert {"wireguard.json", "keys.log", "events.jsonl", "experiment.toml"} <= set(modes)
+    assert set(modes.values()) == {0o600}, modes
+
+
 def test_a_crash_of_the_proxy_is_told_and_recording_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "experiment"
     with capturing(folder) as (process, port, said):

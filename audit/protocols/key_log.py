@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Container
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 MAX_SAME = 4
@@ -27,11 +28,11 @@ HANDSHAKE: Final = ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC
 TRAFFIC: Final = ("CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0")
 
 _LINE = re.compile(
-    rb"^[ \t]*(?:QUIC_)?(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
+    rb"^[ \t]*+(?:QUIC_)?+(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
     rb"|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_[0-9N]{1,4}))"
-    rb"[ \t]+([0-9A-Fa-f]{64})[ \t]+([0-9A-Fa-f]{64,128})[ \t]*\r?$"
-    rb"|^[ \t]*RSA[ \t]+(?:Session-ID:([0-9A-Fa-f]{2,64})[ \t]+Master-Key:([0-9A-Fa-f]{96})"
-    rb"|([0-9A-Fa-f]{16})[ \t]+([0-9A-Fa-f]{96}))[ \t]*\r?$",
+    rb"[ \t]++([0-9A-Fa-f]{64})[ \t]++([0-9A-Fa-f]{64,128}+)[ \t]*+\r?$"
+    rb"|^[ \t]*+RSA[ \t]++(?:Session-ID:([0-9A-Fa-f]{2,64}+)[ \t]++Master-Key:([0-9A-Fa-f]{96})"
+    rb"|([0-9A-Fa-f]{16})[ \t]++([0-9A-Fa-f]{96}))[ \t]*+\r?$",
     re.MULTILINE,
 )
 
@@ -57,7 +58,9 @@ class Keys:
         """Take in a secret of a connection named by its client random (or, for RSA lines, by the first
         bytes of the encrypted premaster secret, or by the session id)."""
         known = self._secrets.get((label, of), ())
-        if self.count >= MAX_SECRETS or len(known) >= MAX_SAME or any(one.value == value for one in known):
+        if len(known) >= MAX_SAME or self.count >= MAX_SECRETS:
+            return
+        if known and any(one.value == value for one in known):
             return
         self._secrets[label, of] = (*known, Secret(value, origin))
         if len(of) == 32 and label not in (SESSION_MASTER, ENCRYPTED_PREMASTER):
@@ -111,14 +114,18 @@ class Lines:
         for label, random, secret, session, master, encrypted, premaster in _LINE.findall(text):
             if label:
                 if len(secret) in (64, 96):
-                    name = "TRAFFIC_SECRET_"
-                    head, numbered, _ = label.decode().partition(name)
-                    known = f"{head}{name}0" if numbered else head
-                    self._keys.add(known, unhexlify(random), unhexlify(secret), self._origin)
+                    self._keys.add(_label(label), unhexlify(random), unhexlify(secret), self._origin)
             elif session and len(session) % 2 == 0:
                 self._keys.add(SESSION_MASTER, unhexlify(session), unhexlify(master), self._origin)
             elif encrypted:
                 self._keys.add(ENCRYPTED_PREMASTER, unhexlify(encrypted), unhexlify(premaster), self._origin)
+
+
+@lru_cache(256)
+def _label(written: bytes) -> str:
+    """What a label is called here: traffic secrets that are numbered are all the first ones."""
+    head, numbered, _ = written.decode().partition("TRAFFIC_SECRET_")
+    return f"{head}{numbered}0" if numbered else head
 
 
 def clean(text: bytes, of: Container[bytes] | None = None) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from audit.cli import cli
+from audit.protocols import key_log, tls_protection, tls_session
 from audit.records import AnyRecord, Flow, Gap, Http, WebSocketMessage
 from audit.sources import BadCapture
 from tests.sources.pcap import craft
@@ -122,6 +123,45 @@ def test_hostile_logs_open_nothing_and_break_nothing(tmp_path: Path) -> None:
     hostile(talks.opened(capture, bad))
     bad.write_text("CLIENT_RANDOM " + "a" * (1 << 21))
     hostile(talks.opened(capture, bad))
+
+
+@pytest.mark.parametrize("right_first", [True, False])
+def test_a_hostile_log_costs_few_attempts(
+    tmp_path: Path, right_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of secrets for the connections of the capture: a bounded number of them is tried."""
+    attempts = 0
+    real = tls_protection.Modern.open
+
+    def counted(
+        self: tls_protection.Modern, kind: int, version: int, body: bytes, number: int
+    ) -> tls_protection.Opened | None:
+        nonlocal attempts
+        attempts += 1
+        return real(self, kind, version, body, number)
+
+    monkeypatch.setattr(tls_protection.Modern, "open", counted)
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    for number in range(4):
+        talks.https(wire, ends, number, 4, 40_000 + number)
+    capture, log = wire.write(tmp_path), tmp_path / "keys.log"
+    talks.opened(capture, log)
+    needed, attempts = attempts, 0
+    lines = [line.split() for line in log.read_text().splitlines() if line[:1] != "#"]
+    chance = random.Random(3)
+    wrong = "".join(
+        f"{label} {of} {chance.randbytes(len(secret) // 2).hex()}\n"
+        for label, of, secret in lines
+        for _ in range(2_000)
+    )
+    noise = "\0" * 100_000 + "\n" + " " * 100_000 + "\n" + "CLIENT_RANDOM " + "a" * 500_000 + "\n"
+    bad = tmp_path / "bad.log"
+    bad.write_text(noise + (log.read_text() + wrong if right_first else wrong))
+    records = talks.opened(capture, bad)
+    assert len([r for r in records if isinstance(r, Http)]) == (16 if right_first else 0)
+    sides, records_tried = 2 * 4, 2 * tls_session._FAILURES
+    assert attempts <= needed + sides * records_tried * 2 * key_log.MAX_SAME
 
 
 def test_har_full_and_pcapng(tmp_path: Path) -> None:

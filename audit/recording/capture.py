@@ -39,6 +39,7 @@ ADDONS = (
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
 _PATIENCE = 60.0  # seconds for mitmproxy to start
+_SETTLED = 4.0  # seconds without trouble after which local mode works
 _LOGGED = re.compile(r"\[\d\d:\d\d:\d\d\.\d+\] (?!Loading script)(.+)")  # a line of mitmproxy's log
 _LAST_WORDS = "Error logged during startup"  # after the error itself
 _CHATTER = re.compile(r"\] (client|server) (connect|disconnect)")
@@ -212,11 +213,15 @@ class Sitting:
 
     def _await_start(self, lines: queue.Queue[str | None], stopped: Callable[[], bool]) -> None:
         said: list[str] = []
+        local = self._wishes.mode.name == "local"
         deadline = time.monotonic() + _PATIENCE
+        settled = deadline
         while not stopped():
             try:
                 line = lines.get(timeout=0.2)
             except queue.Empty:
+                if settled < time.monotonic() <= deadline:
+                    return
                 if time.monotonic() > deadline:
                     raise BadCaptureSetup("mitmproxy does not start; try: privacy-audit doctor") from None
                 continue
@@ -227,10 +232,15 @@ class Sitting:
                     )
                 raise BadCaptureSetup(f"mitmproxy does not start: {_reason(said)}; try: privacy-audit doctor")
             said.append(line)
-            if "listening at" in line or "Local redirector started" in line:
+            if "listening at" in line:
                 self._say(line)
                 return
-            if "rror" in line:
+            if "Local redirector started" in line:  # it says so before it knows whether the system lets it
+                self._say(line)
+                settled = time.monotonic() + _SETTLED
+            elif local and "Error" in line:
+                raise _no_local_mode(said)
+            elif "rror" in line:
                 self._say(line)
 
     def _watch(self, lines: queue.Queue[str | None], stopped: Callable[[], bool]) -> int:
@@ -281,6 +291,10 @@ class Sitting:
                 self._say(f"phase {phase.id} ended with the recording")
         except (BadExperiment, marks.BadMark, OSError) as bad:
             self._say(f"the phase could not be ended: {bad}")
+
+
+def _no_local_mode(said: list[str]) -> BadCaptureSetup:
+    return BadCaptureSetup(f"local mode is not to be had here: {_reason(said)}; take wireguard")
 
 
 def _reason(said: list[str]) -> str:

@@ -152,6 +152,8 @@ class Needles:
         told = differences(data).translate(_CASELESS)
         for index, start, _ in self._told.find_matches_as_indexes(told):
             text = self._told_texts[index]
+            if data[start : start + len(text)].lower() == text:
+                continue  # it stands there in clear; 0x20 would only turn its case
             for first in {text[0], *text[:1].upper()}:
                 key = data[start] ^ first
                 part = bytes(byte ^ key for byte in data[start : start + len(text)])

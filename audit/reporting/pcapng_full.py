@@ -17,9 +17,9 @@ from audit.sources.opening import opened
 from audit.sources.pcap import pcap_file
 from audit.sources.pcap.batch import NO_TIME, Batch
 from audit.sources.pcap.decryption import belonging
+from audit.sources.pcap.decryption.ring import MAX_LOG
 from audit.sources.pcap.window import Window
 
-MAX_LOG = 64 << 20
 _STEP = 1 << 20
 
 

@@ -92,6 +92,9 @@ def read(
         yield _shaped(analysis.finish(number), wanted, shape)
         if share == 0:
             gaps.extend([*damages, *unread(analysis, capture)])
+            if ring is not None and ring.cut:
+                detail = "more secrets were given than are read; leave out those of other captures"
+                gaps.append(Gap(capture=capture, reason="limit", detail=detail))
         if "flow" in wanted:
             history = exchange(analysis.resolved).history()
             for numbers, columns in listing.flows(analysis, capture, history, number):

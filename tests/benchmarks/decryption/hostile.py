@@ -1,4 +1,4 @@
-"""Measures what hostile key logs cost: a capture read with its right log, and with the same log among tens of
+"""Measures what hostile key logs cost: a capture read with its right log, and with the same log among fifteen
 megabytes of others' secrets, repeated randoms, endless lines, blanks and zeros.
 
     python -m tests.benchmarks.decryption.make FOLDER [MEGABYTES]
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from audit.sources import Wanted, read
 
-SIZE = 50_000_000
-"""Bytes of each hostile log, of the 64 MB that are read at most."""
+SIZE = 15_000_000
+"""Bytes of each hostile log, of the 16 MB that are read at most."""
 
 
 def logs(right: bytes) -> Iterator[tuple[str, bytes]]:

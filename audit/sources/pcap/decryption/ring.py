@@ -16,8 +16,9 @@ from audit.protocols.tls_session import Resumable
 from audit.sources.bad_capture import BadCapture
 from audit.sources.pcap.batch import Secrets
 
-MAX_LOG = 64 << 20
-"""Bytes read of one key log, and of all secrets a capture carries; a day of browsing makes about one hundredth."""
+MAX_LOG = 16 << 20
+"""Bytes read of one key log, and of all secrets a capture carries: some 18,000 connections. Reading so much takes no
+longer than opening a hundred megabytes, so that a hostile log does not double the time of a run that matters."""
 MAX_PATHS = 16_384
 MIN_ID, MAX_ID = 4, 20
 """Bytes of a connection id below which it may be another one's by chance."""
@@ -71,6 +72,11 @@ class KeyRing:
             if owner is not None:
                 return owner
         return None
+
+    @property
+    def cut(self) -> bool:
+        """Whether more secrets were given than are read."""
+        return self._carried > MAX_LOG or any(log.read >= MAX_LOG for log in self._logs)
 
     def refresh(self) -> None:
         """Take in what was added to the key logs since."""

@@ -164,6 +164,20 @@ def test_a_hostile_log_costs_few_attempts(
     assert attempts <= needed + sides * records_tried * 2 * key_log.MAX_SAME
 
 
+def test_a_log_that_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.sources.pcap.decryption import ring
+
+    monkeypatch.setattr(ring, "MAX_LOG", 1_000)
+    monkeypatch.setattr(ring, "_STEP", 500)
+    wire = Wire()
+    talks.https(wire, talks.contexts(tmp_path), 4, 1)
+    capture = wire.write(tmp_path)
+    log = tmp_path / "keys.log"
+    assert not [r for r in talks.opened(capture, log) if isinstance(r, Gap) and r.reason == "limit"]
+    log.write_bytes(log.read_bytes() + b"#" * 1_000)
+    assert [r for r in talks.opened(capture, log) if isinstance(r, Gap) and r.reason == "limit"]
+
+
 def test_har_full_and_pcapng(tmp_path: Path) -> None:
     wire = Wire()
     ends = talks.contexts(tmp_path)

@@ -432,9 +432,19 @@ class Activity(Struct, frozen=True, kw_only=True):
     counts: tuple[tuple[int, int], ...]
 
 
+class PhaseTraffic(Struct, frozen=True, kw_only=True):
+    """What went to one recipient in one phase (None: outside all of them)."""
+
+    phase: str | None
+    mode: Mode
+    transmissions: int
+    bytes_up: int
+
+
 class RecipientSummary(Struct, frozen=True, kw_only=True):
     """One recipient and what went there. Counts are of transmissions that left the device, by mode;
-    `bytes_up` counts what was sent (requests, messages), by mode. `apps` are those that a list made on the
+    `bytes_up` counts what was sent (requests, messages), by mode; `phases` tells both for each phase that
+    something was sent in, null standing for the time outside all of them. `apps` are those that a list made on the
     device names for flows to this recipient."""
 
     recipient: Recipient
@@ -446,6 +456,7 @@ class RecipientSummary(Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...]
     apps: tuple[str, ...] = ()
     activity: Activity | None = None
+    phases: tuple[PhaseTraffic, ...] = ()
 
 
 class RecordSizes(Struct, frozen=True, kw_only=True):

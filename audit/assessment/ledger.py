@@ -21,6 +21,7 @@ from audit.records import (
     Mode,
     Observability,
     OpaqueEntry,
+    PhaseTraffic,
     RecipientSummary,
     RecordSizes,
 )
@@ -137,6 +138,11 @@ def _summary(
         findings=tuple(sorted(found)),
         apps=tuple(sorted(apps)),
         activity=activity,
+        phases=tuple(
+            PhaseTraffic(phase=phase, mode=modes[phase], transmissions=number, bytes_up=traffic.bytes[phase])
+            for phase in modes
+            if (number := traffic.transmissions.get(phase, 0))
+        ),
     )
 
 

@@ -44,6 +44,7 @@ def render(audit: Audit, *, unmask: bool = False, paper: Paper | None = None) ->
         css += Markup(f"@page {{ size: {paper}; }}\n")  # noqa: S704 (one of two words)
     script = Markup(environment.get_template("report.js").render())  # noqa: S704 (our own file, nothing put in)
     located = places.places(audit)
+    received = ledger.recipients(audit, masker)
     return environment.get_template("report.html").render(
         audit=audit,
         unmask=unmask,
@@ -78,7 +79,9 @@ def render(audit: Audit, *, unmask: bool = False, paper: Paper | None = None) ->
         first=evidence.FIRST,
         last=evidence.LAST,
         recipient_modes=ledger.modes_shown(audit),
-        recipients=ledger.recipients(audit, masker),
+        recipients=received,
+        phases=[(row.host, each) for row in received for each in row.phases],
+        devices=ledger.devices(audit, masker),
         rows_shown=ledger.ROWS,
         shares=ledger.shares(audit),
         seen=ledger.seen(audit),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from audit.records import Audit, CoverageEntry, Mode, Observability
+from audit.records import Audit, CoverageEntry, DeviceSeen, Mode, Observability, PhaseTraffic
 from audit.reporting.masking import Masker
 from audit.reporting.modes import kind
 from audit.reporting.wording import country
@@ -38,6 +38,7 @@ class RecipientView(Struct, frozen=True, kw_only=True):
     others: int
     evidence: str | None
     apps: tuple[str, ...]
+    phases: tuple[PhaseTraffic, ...]
 
 
 class Share(Struct, frozen=True, kw_only=True):
@@ -97,10 +98,20 @@ def recipients(audit: Audit, masker: Masker) -> tuple[RecipientView, ...]:
                 others=sum(1 for state, _ in made if state != "leak"),
                 evidence=who.evidence,
                 apps=row.apps,
+                phases=row.phases,
             )
         )
     return tuple(
         sorted(rows, key=lambda row: (-len(row.leaks), -row.others, -sum(row.transmissions), row.host))
+    )
+
+
+def devices(audit: Audit, masker: Masker) -> tuple[DeviceSeen, ...]:
+    """Devices that told a name on the local network; the names are marks unless everything is shown."""
+    return tuple(
+        structs.replace(each, names={by: tuple(map(masker.mark, told)) for by, told in each.names.items()})
+        for each in audit.devices
+        if each.names
     )
 
 

@@ -7,6 +7,7 @@ What was not audited or not seen is said as such and never as "clean".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from msgspec import Struct
@@ -19,6 +20,9 @@ from audit.reporting.wording import country, words
 State = Literal["leak", "expected", "apart", "signal", "none", "unknown", "not_audited"]
 Answer = Literal["leak", "no_leak_seen", "unknown", "not_audited"]
 _ORDER: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
+_TEST_NETWORKS = tuple(
+    map(ip_network, ("192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
+)
 _SAY = {"idle": "Idle", "normal": "Normal mode", "private": "Private mode", "unknown": "Mode unknown"}
 _IN = {
     "idle": "While the device was idle",
@@ -218,6 +222,8 @@ def headline(audit: Audit, shown: tuple[Column, ...]) -> Headline:
         text = "Leaks seen; private mode remains unknown"
     elif any(column.answer == "no_leak_seen" for column in shown):
         answer, text = "no_leak_seen", "No leak seen in what could be read"
+    elif _nothing_captured(audit):
+        answer, text = "unknown", "Unknown: the captures hold no traffic"
     else:
         answer, text = "unknown", "Unknown: these captures do not give an answer"
     worst_first = sorted(shown, key=lambda column: not (column.answer == "leak" and column.mode == "private"))
@@ -240,7 +246,11 @@ def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], .
         did = "Unknown."
     if not leaks:
         nobody = any(column.answer == "no_leak_seen" for column in shown)
-        to, how = ("To nobody, in what could be read.", "–") if nobody else ("Unknown.", "Unknown.")
+        to, how = (
+            ("To nobody, in what could be read.", "In none that was seen.")
+            if nobody
+            else ("Unknown.", "Unknown.")
+        )
     else:
         to = _listed(dict.fromkeys(_whither(each) for each in leaks), 4) + "."
         how = _listed(dict.fromkeys(_form(each) for each in leaks), 3) + "."
@@ -256,7 +266,18 @@ def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], .
 def _whither(finding: Finding) -> str:
     located = finding.recipient.country_located
     name = inert(recipient_name(finding), 60).rstrip(".")
-    return f"{name} ({country(located).rpartition(' (')[0] or located if located else 'country unknown'})"
+    if located:
+        return f"{name} ({country(located).rpartition(' (')[0] or located})"
+    return f"{name} (country unknown{': a test address' if _test_address(finding.recipient.ip) else ''})"
+
+
+def _test_address(ip: str | None) -> bool:
+    """Whether no machine of the internet has it: kept for benchmarks and examples (RFC 2544, 5737, 3849)."""
+    try:
+        address = ip_address(ip or "")
+    except ValueError:
+        return False
+    return any(address.version == net.version and address in net for net in _TEST_NETWORKS)
 
 
 def _form(finding: Finding) -> str:
@@ -268,7 +289,7 @@ def _form(finding: Finding) -> str:
     packed = sorted(
         layers & {"gzip", "zlib", "deflate", "brotli", "zstd", "lz4", "snappy", "base64", "base64url"}
     )
-    beside = ", beside an identifier" if finding.identifiers else ""
+    beside = ", beside a lasting identifier" if finding.identifiers else ""
     return (f"readable after unpacking ({', '.join(packed)})" if packed else "readable as sent") + beside
 
 
@@ -317,7 +338,15 @@ def _expected(audit: Audit, column: Column) -> bool:
     )
 
 
+def _nothing_captured(audit: Audit) -> bool:
+    return not audit.recipients and not audit.coverage.flows and not audit.coverage.gaps
+
+
 def _reach(audit: Audit) -> str:
+    if _nothing_captured(audit):
+        return (
+            "Everything: what left the device, in which mode and to whom cannot be known from these captures."
+        )
     closed = [
         each for each in audit.captures if not any(n for kind, n in each.records.items() if kind != "gap")
     ]

@@ -32,6 +32,7 @@ from audit.records import (
     Mode,
     Occurrence,
     Phase,
+    PhaseTraffic,
     Recipient,
     RecipientSummary,
     Run,
@@ -361,6 +362,17 @@ def recipients(made: tuple[Finding, ...]) -> tuple[RecipientSummary, ...]:
                 ips=(who.ip,) if who.ip else (),
                 transmissions={"normal": 40 - 5 * number, "private": number},
                 bytes_up={"normal": 9000 >> number, "private": 120 * number},
+                phases=(
+                    PhaseTraffic(
+                        phase="normal-1",
+                        mode="normal",
+                        transmissions=40 - 5 * number,
+                        bytes_up=9000 >> number,
+                    ),
+                    PhaseTraffic(
+                        phase="private-1", mode="private", transmissions=number, bytes_up=120 * number
+                    ),
+                ),
                 first=at(number),
                 last=at(60 + number),
                 findings=ids,

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from audit.reporting.html import render
+from audit.reporting.comparison import compare
+from audit.reporting.html import render, render_comparison
 from audit.reporting.pdf import pdf
 from tests.reporting import sample
 
@@ -101,9 +102,22 @@ def test_print_shows_the_evidence(browser: Any, report: str) -> None:
     page.close()
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> str:
+    audit = sample.audit()
+    other = msgspec.structs.replace(audit, findings=audit.findings[::2])
+    path = tmp_path_factory.mktemp("comparison") / "compare.html"
+    path.write_text(render_comparison(compare(audit, other, (sample.HOSTILE, "after"))), "utf-8")
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
 @pytest.mark.parametrize("screen", ["phone", "laptop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, report: str, screen: str, scheme: str) -> None:
+@pytest.mark.parametrize("which", ["report", "comparison"])
+def test_axe_finds_nothing(
+    browser: Any, request: pytest.FixtureRequest, which: str, screen: str, scheme: str, media: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
     width, height = SCREENS[screen]
     # axe runs inside the page, which the report's own policy forbids
@@ -111,12 +125,29 @@ def test_axe_finds_nothing(browser: Any, report: str, screen: str, scheme: str) 
         viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
     )
     page = context.new_page()
-    page.goto(report)
+    page.goto(request.getfixturevalue(which))
+    page.emulate_media(media=media, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = axe.Axe().run(page, options={"runOnly": tags}).response["violations"]
     context.close()
     assert [(rule["id"], [node["html"][:120] for node in rule["nodes"][:3]]) for rule in found] == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_comparison_is_silent_inert_and_fits(browser: Any, comparison: str, screen: str) -> None:
+    width, height = SCREENS[screen]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda asked: said.append(asked.url))
+    page.goto(comparison)
+    page.wait_for_load_state("networkidle")
+    assert said == [comparison]
+    assert page.locator("script, img, iframe, [onerror], svg[onload]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
 
 
 def test_every_link_button_and_summary_is_reached_by_keyboard(browser: Any, report: str) -> None:

@@ -32,6 +32,7 @@ def test_our_sample(read: Callable[..., str]) -> None:
     text = read(cases.sample)
     assert "Leaks in normal mode; none seen in private mode" in text
     assert "to DuckDuckGo" in text
+    assert "DuckDuckGo (country unknown: a test address)" in text
     assert "No map: none of the addresses could be located." in text
     assert "privacy-audit inspect" in text
     assert "--id" in text
@@ -45,6 +46,8 @@ def test_a_browser_that_reports_to_its_maker(read: Callable[..., str]) -> None:
     assert "sent full addresses of visited pages, submitted searches and usage telemetry to Xiaomi" in text
     assert "2 identifiers were sent in private mode and outside it, with the same value." in text
     assert "Singapore (SG)" in text
+    assert "World map: countries in which recipients are located" in text
+    assert "No map" not in text
     assert "1 registered elsewhere" in text
     for layer in ("body as it travelled", "base64 undone", "gzip unpacked", "json a structured document"):
         assert layer in text
@@ -73,6 +76,6 @@ def test_packets_without_keys_are_unknown(read: Callable[..., str]) -> None:
 
 def test_an_empty_capture_says_what_it_cannot_know(read: Callable[..., str]) -> None:
     text = read(cases.empty)
-    assert "Unknown: these captures do not give an answer" in text
-    assert "How much of the traffic could be read is unknown" in text
+    assert "Unknown: the captures hold no traffic" in text
+    assert "to whom cannot be known from these captures" in text
     assert "none seen" not in text

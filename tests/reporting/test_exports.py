@@ -90,6 +90,9 @@ def test_names_of_devices_and_of_sites_asked_for_are_masked() -> None:
     assert "clinic.example" not in content
     assert "n7-lantern.example" in content
     page = render(audit)
+    assert "called themselves" in page
+    assert "10.0.0.2" in page.replace("<wbr>", "")
+    assert "Annas-Phone" in render(audit, unmask=True)
     assert "Annas-Phone" not in page
     assert "clinic.example" not in page
 

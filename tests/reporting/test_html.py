@@ -171,9 +171,9 @@ def test_hostile_strings_are_text(page: Page) -> None:
 
 def test_nothing_seen_is_unknown_never_clean() -> None:
     text = Page(render(empty())).text
-    assert "Unknown: these captures do not give an answer" in text
+    assert "Unknown: the captures hold no traffic" in text
     assert "No phases were noted" in text
-    assert "How much of the traffic could be read is unknown" in text
+    assert "to whom cannot be known from these captures" in text
     assert "none seen" not in text
     assert "country unknown" not in text
 
@@ -273,7 +273,7 @@ def test_trials_and_what_could_not_be_opened_are_sections_of_their_own() -> None
 def test_four_questions_are_answered_first(page: Page) -> None:
     assert "Did private mode leak?Yes." in page.text
     assert "To whom, and where?Vendor Example Ltd (Singapore)" in page.text
-    assert "In what form?Readable after unpacking (base64, gzip), beside an identifier" in page.text
+    assert "In what form?Readable after unpacking (base64, gzip), beside a lasting identifier" in page.text
     assert "What was not seen?11 of 64 connections could not be read" in page.text
     nothing = Page(render(empty())).text
     assert "Did private mode leak?Unknown." in nothing

@@ -9,9 +9,10 @@ import struct
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from audit.protocols import http3, key_log, quic_frames, tls_protection
+from audit.protocols import http3, key_log, quic, quic_frames, quic_session, tls, tls_protection
 from audit.protocols.key_log import Keys, Lines
 from audit.protocols.malformed import Malformed
+from audit.protocols.quic import Kind
 from audit.protocols.tls_session import Data, Missing, Resumable, Session
 from tests.fuzz.targets import Target
 
@@ -94,6 +95,45 @@ def frames(data: bytes) -> None:
     assert size <= len(data)
 
 
+class _Open:
+    """Stands for keys that fit: what was sealed is the packet itself."""
+
+    def __init__(self, *_: object) -> None:
+        self._count = -1
+
+    def open(self, datagram: bytes, packet: quic.Packet, _largest: int) -> tuple[int, bytes, int] | None:
+        self._count += 1
+        return None if datagram[:1] == b"\xff" else (self._count, datagram[packet.start : packet.end], 0)
+
+    def updated(self) -> _Open:
+        return self
+
+
+def quic_packets(data: bytes) -> None:
+    """The packets of a QUIC connection, as if their payloads had been opened."""
+    keys = Keys()
+    for label in (key_log.EARLY, *key_log.HANDSHAKE, *key_log.TRAFFIC):
+        keys.add(label, _RANDOM, _SECRET, "keylog")
+    session = quic_session.Session(keys, b"original")
+    session.client_hello(tls.client_hello(_CLIENT[9:]))
+    session.server_hello(tls.server_hello(_SERVER[9:]))
+    session._under = lambda secret, *_, **__: [(_Open(), secret.origin)]  # type: ignore[assignment, method-assign, return-value, list-item]
+    told = said = 0
+    while len(data) > 3:
+        what, size = data[0], data[1] << 8 | data[2]
+        piece, data = data[3 : 3 + size], data[3 + size :]
+        kind = (Kind.ONE_RTT, Kind.HANDSHAKE, Kind.ZERO_RTT)[what >> 1 & 3 if what >> 1 & 3 < 3 else 0]
+        said += len(piece)
+        packet = quic.Packet(kind, 1, b"", b"", b"", 0, 0, len(piece))
+        told += sum(
+            len(e.data)
+            for e in session.packet(piece, packet, bool(what & 1))
+            if isinstance(e, quic_session.Data)
+        )
+    told += sum(len(e.data) for e in session.finish() if isinstance(e, quic_session.Data))
+    assert told <= said, "more was told than was said"
+
+
 _PIECE = struct.Struct(">BBH")
 
 
@@ -118,6 +158,13 @@ TARGETS = {
         (
             b"\x18\x00\x05hello" + b"\x19\x00\x05hello" + b"\x11\x00\x05\x18\0\0\x01\0",
             b"\x02\x00\x40" + b"\x58\x00\x02hi" + b"\x04\x00\x05\x17\x03\x03\0\x20",
+        ),
+    ),
+    "quic-session": Target(
+        quic_packets,
+        (
+            b"\0\0\x05\x0a\0\x02hi" + b"\1\0\x06\x0e\0\x02\x02yo",
+            b"\3\0\x09\x06\0\x06\x08\0\0\x02\0\0" + b"\0\0\x07\x04\0\0\x02",
         ),
     ),
     "quic-frames": Target(frames, (b"\x06\0\x02hi", b"\x0a\0\x02hi", bytes(40), b"\x02\x05\0\x01\0\0\0")),

@@ -444,8 +444,8 @@ class PhaseTraffic(Struct, frozen=True, kw_only=True):
 class RecipientSummary(Struct, frozen=True, kw_only=True):
     """One recipient and what went there. Counts are of transmissions that left the device, by mode;
     `bytes_up` counts what was sent (requests, messages), by mode; `phases` tells both for each phase that
-    something was sent in, null standing for the time outside all of them. `apps` are those that a list made on the
-    device names for flows to this recipient."""
+    something was sent in, null standing for the time outside all of them. `apps` are those that a list made
+    on the device names for flows to this recipient."""
 
     recipient: Recipient
     ips: tuple[str, ...]

@@ -42,6 +42,7 @@ def test_the_search_that_only_defragmentation_shows() -> None:
     assert found[2] == "header:referer"
 
 
+@pytest.mark.slow
 def test_the_used_car_search() -> None:
     found = leaks(audit_of("Pcap++Test/PcapExamples/4KHttpRequests.pcap"), "www.google.com")
     cars = [f for f in found if "Cars/Car.php?AreaID=15&ModelID=5" in f[1]]
@@ -50,6 +51,7 @@ def test_the_used_car_search() -> None:
     assert any(f[1] == "http://www.yad2.co.il/Cars/Car.php" for f in found)
 
 
+@pytest.mark.slow
 def test_the_address_told_in_pieces() -> None:
     found = leaks(audit_of("ExamplesTest/pcap_examples/many-protocols.pcap"), "ping.chartbeat.net")
     assert any("joined" in layers and "0,7340,L-8,00.html" in value for _, value, _, layers in found)

@@ -8,6 +8,7 @@ import html
 import quopri
 import re
 
+from audit.decoding.base64_runs import mixed
 from audit.decoding.coding import CONTROL, LETTER, Piece, Purse
 
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
@@ -16,6 +17,7 @@ _BYTE_OF = {
     for a in "0123456789abcdefABCDEF"
     for b in "0123456789abcdefABCDEF"
 }
+_TOKEN = re.compile(rb"[A-Za-z0-9/+]{16,}={0,2}")
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})")
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
 _ESCAPE = re.compile(rb'\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[/\\"\'nrtbf])')
@@ -47,11 +49,16 @@ class Percent:
         pieces = []
         if spaced:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data)))
-        if encoded and (not spaced or b" " not in data):
+        if (encoded and (not spaced or b" " not in data)) or (spaced and _is_base64(data)):
             pieces.append(Piece(self.name, _unquote(data), "", 0, len(data)))
         if encoded and not spaced and b"+" in data and b" " not in data:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data), guess=True))
         return pieces
+
+
+def _is_base64(data: bytes) -> bool:
+    """Whether the `+` of a form's value rather are letters of base64 than spaces between words."""
+    return _TOKEN.fullmatch(data) is not None and mixed(data.replace(b"+", b"_"))
 
 
 def _unquote(data: bytes) -> bytes:

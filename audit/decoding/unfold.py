@@ -177,6 +177,7 @@ class _Growth:
         self.bounds = bounds
         self.sparing = sparing and sought is not None
         self.sought = sought
+        self.keyed = frozenset(coding.name for coding in extra)
         self.candidates = extra + _CANDIDATES
         self.of_noise = extra + _OF_NOISE
         self.purse = Purse.filled(bounds)
@@ -287,6 +288,8 @@ class _Growth:
                 self._grow([(child, ())], purse)
             if markless and child in self.holding:
                 return
+            if piece.layer in self.keyed and any(index >= child for index in self.holding):
+                return  # whoever has the key need not guess
 
     def _readings(self, index: int, readings: list[Piece], purse: Purse) -> Iterator[tuple[Piece, bool]]:
         field = self.fields[index]
@@ -409,7 +412,8 @@ def _peel(codings: tuple[Coding, ...], data: bytes, hint: str, purse: Purse) -> 
     for coding in codings:
         found = coding.peel(data, hint, purse)
         if found:
-            pieces += [piece for piece in found if piece.data != data]
+            # (what was declared once, and read as it is, goes on undeclared)
+            pieces += [piece for piece in found if piece.data != data or hint == "form-value"]
             if coding.covers and not found[0].guess:
                 return pieces, _is_sure(found, hint)
     half = len(data) // 2

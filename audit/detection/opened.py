@@ -8,6 +8,7 @@ nothing about what a field means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from msgspec import structs
 
@@ -35,8 +36,9 @@ def opened(
     decoders = (*(decoder for adapter in adapters for decoder in adapter.decoders), *decoders)
     extra = layers(decoders, {})
     if len(extra) < len(decoders):
-        # some keys follow from fields, which must be opened for that
-        plain = [unfold(c.data, c.hints, bounds=bounds) for c in channels]
+        # some keys follow from fields, which must be opened for that, but not guessed at
+        evident = replace(bounds or Bounds(), guessing=0)
+        plain = [unfold(c.data, c.hints, bounds=evident) for c in channels]
         extra = layers(decoders, _fields(channels, plain))
     trees = [unfold(c.data, c.hints, bounds=bounds, sought=sought, extra=extra) for c in channels]
     for known in (known for adapter in adapters for known in adapter.known):

@@ -93,7 +93,7 @@ def _missed(result: recall.Recall) -> list[tuple[str, str, bytes]]:
 
 
 def test_innocent_traffic_shows_nothing(search: recall.Search) -> None:
-    result = recall.innocence(benign.benign(CANARIES, SEED, 1_500), search, DECOYS)
+    result = recall.innocence(benign.benign(CANARIES, SEED, 600), search, DECOYS)
     assert result.found == []
     assert result.decoys == 0
     assert result.failures == []

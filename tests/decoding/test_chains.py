@@ -33,10 +33,10 @@ def test_every_coding_opens_alone(name: str) -> None:
     assert missed([chains.chain(1, rng, name) for _ in range(8)]) == []
 
 
-@pytest.mark.parametrize(("depth", "share"), [(2, 0.99), (3, 0.97), (4, 0.96), (5, 0.94), (6, 0.92)])
+@pytest.mark.parametrize(("depth", "share"), [(2, 0.99), (3, 0.97), (4, 0.96), (5, 0.96), (6, 0.96)])
 def test_chains_in_random_order_open(depth: int, share: float) -> None:
     rng = random.Random(depth)
-    tried = [chains.chain(depth, rng) for _ in range(60)]
+    tried = [chains.chain(depth, rng) for _ in range(25)]
     assert len(missed(tried)) <= (1 - share) * len(tried)
 
 

@@ -69,6 +69,12 @@ def test_a_coding_alone(body: bytes, value: bytes, layers: tuple[str, ...]) -> N
     assert reach(body, value).layers == layers
 
 
+@pytest.mark.parametrize("mtime", range(0x5AF93F00, 0x5AF93F00 + 256, 8))
+def test_base64_in_a_form_whose_plus_was_not_encoded_opens_without_padding_too(mtime: int) -> None:
+    value = base64.b64encode(gzip.compress(b'[{"w": "marble otter h4q2"}]', mtime=mtime)).rstrip(b"=")
+    assert b"marble otter h4q2" in {field.data for field in unfold(b"data_list=" + value, ("form",)).fields}
+
+
 def test_a_plus_in_a_form_is_a_space_and_may_be_a_plus() -> None:
     assert {f.data for f in opened(b"q=red+shoes", ("form",))} >= {b"red+shoes", b"red shoes"}
     body = b"d=" + base64.b64encode(b"??>>" + URL)

@@ -304,11 +304,14 @@ class _Growth:
         for piece in readings:
             yield piece, False
         token = text and len(data) < _LONG_TOKEN and is_token(data)
+        opened = not self.keyed.isdisjoint(field.layers)  # nobody encrypts twice
         for coding in self.of_noise if noise else _fitting(self.candidates, kinds(data)):
             if token and coding in _OF_MARKS:
                 continue
-            if (self.spent[index] and coding.markless) or (
-                coding.name in field.layers if coding.chancy else plain
+            if (
+                (self.spent[index] and coding.markless)
+                or (opened and coding.name in self.keyed)
+                or (coding.name in field.layers if coding.chancy else plain)
             ):
                 continue
             if not purse.charge(len(data) + _PER_FIELD):

@@ -36,7 +36,10 @@ class Piece(NamedTuple):
 
 
 class Sought(Protocol):
-    """What is looked for. Decoding needs to know it only to be quick, and sure of what it guessed."""
+    """What is looked for. Decoding needs to know it only to be quick, and sure of what it guessed. Never changes."""
+
+    def __hash__(self) -> int:
+        """What was decoded is remembered for what was looked for."""
 
     def holds(self, data: bytes) -> bool:
         """Whether something looked for stands in the data as it is, and is no part of a longer word."""

@@ -125,6 +125,7 @@ _PER_FIELD = 1_000
 _MIN_TEXT = 8
 _NOISE: list[Piece] = []  # in the place of readings: that there is nothing to see
 _OPENING = (b"{", b"[")
+_MOST_REMEMBERED = 2 << 10
 _MOST_READINGS, _MOST_KEYS, _SHORT = 16, 48, 64
 _LONG_TOKEN = 96
 _MOST_GUESSED = 8 << 20  # nobody hides more than this without a mark of what it is
@@ -157,7 +158,19 @@ def unfold(
     Raises nothing: what cannot be opened stays a field, marked `opaque` if it is no text, and bounds
     that were hit are in the result.
     """
-    return _Growth(data, bounds or Bounds(), sought, extra, sparing=sparing).tree(hints)
+    bounds = bounds or Bounds()
+    if extra or len(data) > _MOST_REMEMBERED:
+        return _Growth(data, bounds, sought, extra, sparing=sparing).tree(hints)
+    known = _unfolded(data, hints, bounds, sought, sparing)
+    return Tree([*known.fields], [*known.limits])
+
+
+@lru_cache(1 << 9)
+def _unfolded(
+    data: bytes, hints: tuple[str, ...], bounds: Bounds, sought: Sought | None, sparing: bool
+) -> Tree:
+    # a client says most of what it says, such as its cookies, with each request
+    return _Growth(data, bounds, sought, (), sparing=sparing).tree(hints)
 
 
 class _Growth:

@@ -17,16 +17,20 @@ from audit.decoding.evidence import HEADS
 from audit.decoding.hiding import may_hide
 
 NAME = "embedded"
+_LEAST = 14
 _CHARACTER = rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
-_RUN = re.compile(_CHARACTER + rb"{14,}+")
+_RUN = re.compile(_CHARACTER + rb"{%d,}+" % _LEAST)
 _SPEAKS = re.compile(rb"[ -~]{6,}|[a-z]{4,}|[A-Z]{4,}|(?:[ -~]\0{1,3}){5}|(?:\0{1,3}[ -~]){5}")
+# each byte as what it can be of text, for a first look: a letter, part of one, nothing
+_AS_UTF8 = bytes(65 if c in b"\t\n\r" or 32 <= c < 127 or 0x80 <= c < 0xF5 else 46 for c in range(256))
+_AS_WIDE = bytes(65 if c in b"\t\n\r" or 32 <= c < 127 else 48 if c == 0 else 46 for c in range(256))
 _WIDE = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("utf-32le", rb"(?:[\t\n\r -~]\0\0\0){6,}+"),
-        ("utf-32be", rb"(?:\0\0\0[\t\n\r -~]){6,}+"),
-        ("utf-16le", rb"(?:[\t\n\r -~]\0){8,}+"),
-        ("utf-16be", rb"(?:\0[\t\n\r -~]){8,}+"),
+    (name, shape * least, re.compile(rb"(?:" + pattern + rb"){%d,}+" % least))
+    for name, shape, pattern, least in (
+        ("utf-32le", b"A000", rb"[\t\n\r -~]\0\0\0", 6),
+        ("utf-32be", b"000A", rb"\0\0\0[\t\n\r -~]", 6),
+        ("utf-16le", b"A0", rb"[\t\n\r -~]\0", 8),
+        ("utf-16be", b"0A", rb"\0[\t\n\r -~]", 8),
     )
 )
 _MAX_RUNS = 64
@@ -55,7 +59,10 @@ class Runs:
 
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         pieces: list[Piece] = []
-        for count, match in enumerate(_RUN.finditer(data)):
+        first = data.translate(_AS_UTF8).find(b"A" * _LEAST)
+        if first < 0:
+            return _wide(data)
+        for count, match in enumerate(_RUN.finditer(data, first)):
             if count == _MAX_RUNS:
                 purse.note("fields", f"more than {_MAX_RUNS} runs of text within one value")
                 break
@@ -76,7 +83,12 @@ class Runs:
 def _wide(data: bytes) -> list[Piece]:
     if b"\0" not in data:
         return []
-    found = [(match, name) for name, pattern in _WIDE if (match := pattern.search(data))]
+    shape = data.translate(_AS_WIDE)
+    found = [
+        (match, name)
+        for name, least, pattern in _WIDE
+        if (at := shape.find(least)) >= 0 and (match := pattern.search(data, at))
+    ]
     longest = max((len(match.group()) for match, _ in found), default=0)
     # the letter before it may have been joined to it
     return [

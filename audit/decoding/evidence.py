@@ -15,6 +15,7 @@ HEADS = (
     b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY",
     b"\x89PNG\r\n", b"\xff\xd8\xff", b"PK\x03\x04", b"GIF8", b"RIFF", b"wOF2", b"wOFF", b"%PDF",
 )  # fmt: skip
+_MEDIA = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"wOF2\0", b"wOFF\0")
 _MARK = re.compile(
     rb"https?:|://|www\.|\.(?:com|net|org)\b|\"\s*:\s*[\"\d{\[]|[\w.-]=[^\s&=]{0,80}&[\w.-]{1,40}=|%2[0-9A-F]|%3[AF]|"
     rb"&(?:quot|amp|lt|gt|#\d{1,6});"
@@ -85,6 +86,11 @@ def reads(data: bytes) -> bool:
 def has_head(data: bytes) -> bool:
     """Whether data begins with a known header, of a compression or a file format."""
     return data.startswith(HEADS) or is_zlib(data)
+
+
+def is_media(data: bytes) -> bool:
+    """Whether data is a picture or a font, which says what it is."""
+    return data.startswith(_MEDIA) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
 def is_zlib(data: bytes) -> bool:

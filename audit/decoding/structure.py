@@ -9,6 +9,7 @@ import json
 import re
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -365,6 +366,28 @@ class Address:
                 pieces.append(Piece(self.name, segment, f"/{index}", at, len(segment)))
             at += len(segment) + 1
         return pieces
+
+
+_DATA_URL = re.compile(
+    rb"\s*data:(?:[\w.+-]{1,80}/[\w.+-]{1,80})?(?:;[\w.+-]{1,40}=[^;,]{0,80}){0,4}(;base64)?,", re.IGNORECASE
+)
+
+
+class DataUrl:
+    """What an address holds itself (RFC 2397), such as a picture."""
+
+    name = "data-url"
+    covers = True
+    needs = (b":", b".")
+    bars = CONTROL
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        match = _DATA_URL.match(data)
+        if not match:
+            return []
+        held = data[match.end() :]
+        decoded = unbase64(held) if match.group(1) else unquote_to_bytes(held)
+        return [Piece(self.name, decoded, "", match.end(), len(held))] if decoded else []
 
 
 _JWT = re.compile(

@@ -36,6 +36,7 @@ from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, Sough
 from audit.decoding.evidence import (
     has_head,
     is_clean,
+    is_media,
     is_noise,
     is_text,
     marked,
@@ -64,6 +65,7 @@ CODINGS: tuple[Coding, ...] = (
     multipart.Multipart(),
     markup.Xml(),
     text.HtmlEntities(),
+    structure.DataUrl(),
     structure.Form(),
     structure.JsonWebToken(),
     dns_message.DnsMessage(),
@@ -103,7 +105,7 @@ _CHANCY = frozenset(coding.name for coding in (*guesses.DISGUISES, XOR))
 # Layers that chance does not produce: what they open must have been meant.
 _PROOF = frozenset((
     "gzip", "zstd", "lz4", "snappy", "zlib", "json", "ndjson", "multipart", "jwt", "dns", "xml", "uuencode",
-    "utf-32le", "utf-32be", "bytes",
+    "utf-32le", "utf-32be", "bytes", "data-url",
 ))  # fmt: skip
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
 _CERTAIN = _PROOF | {
@@ -308,6 +310,8 @@ class _Growth:
         field = self.fields[index]
         data = field.data
         if not _MIN_TEXT <= len(data) <= _MOST_GUESSED or data.count(data[:1]) == len(data):
+            return
+        if is_media(data):
             return
         noise = readings is _NOISE
         text = not noise and is_clean(data)

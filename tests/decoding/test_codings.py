@@ -61,6 +61,8 @@ def reach(data: bytes, value: bytes, hints: tuple[str, ...] = ()) -> Field:
         (b"2NEpo7TZRRrLZSi2U", b"Hello World!", ("base58",)),
         (b"<~87cURD_*#TDfTZ)~>", b"Hello, world", ("ascii85",)),
         (b"begin 644 a.txt\n+:&5L;&\\@=V]R;&0\n`\nend\n", b"hello world", ("uuencode",)),
+        (b"data:text/plain;charset=utf-8;base64,cmVkIHNob2VzIA==", b"red shoes ", ("data-url",)),
+        (b"data:,red%20shoes", b"red shoes", ("data-url",)),
         (b"[104,116,116,112,58,47,47,97]", b"http://a", ("bytes",)),
         (b"[-28,-72,-83,32,104,101,108,108,111]", "中 hello".encode(), ("bytes",)),
     ],
@@ -73,6 +75,13 @@ def test_a_coding_alone(body: bytes, value: bytes, layers: tuple[str, ...]) -> N
 def test_base64_in_a_form_whose_plus_was_not_encoded_opens_without_padding_too(mtime: int) -> None:
     value = base64.b64encode(gzip.compress(b'[{"w": "marble otter h4q2"}]', mtime=mtime)).rstrip(b"=")
     assert b"marble otter h4q2" in {field.data for field in unfold(b"data_list=" + value, ("form",)).fields}
+
+
+def test_a_picture_in_an_address_is_one_value_and_not_guessed_at() -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(3000)
+    fields = opened(b"data:image/png;base64," + base64.b64encode(picture))
+    assert [(field.layers, field.opaque) for field in fields] == [((), False), (("data-url",), True)]
+    assert fields[1].data == picture
 
 
 def test_a_plus_in_a_form_is_a_space_and_may_be_a_plus() -> None:

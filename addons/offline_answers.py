@@ -5,7 +5,7 @@
 
 So a device can be audited without the internet: what it sends can be seen, and no one else receives it. With
 `offline_domains`, only the hosts of these domains are answered (the pages of planted addresses, which nobody else
-serves), and everything else goes its way.
+serves), and everything else goes its way; with none named, nothing is answered.
 
 - DNS: any name has one IPv4 address of the range reserved for benchmarks (RFC 2544: 198.18.0.0/15), always the same;
   other record types exist but are empty. mitmproxy's own resolver, which would ask the machine's name servers, is
@@ -22,17 +22,20 @@ import html
 import ipaddress
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from mitmproxy import ctx, dns, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.net.dns import classes, types
+from mitmproxy.net.http import url
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from audit.recording import dead_end
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 TTL = 60  # seconds
+ALL = "*"
 
 Body = Callable[[http.Request], str]
 
@@ -124,6 +127,12 @@ def address_of(name: str) -> ipaddress.IPv4Address:
     return TEST_RANGE[2 + number % (TEST_RANGE.num_addresses - 3)]  # the first one is the self-test's
 
 
+@lru_cache(maxsize=4096)
+def named_host(authority: str) -> str:
+    """The host of an authority. Many requests name the same, and taking one apart takes time."""
+    return url.parse_authority(authority, check=False)[0]
+
+
 def in_test_range(host: str) -> bool:
     """Whether this is an address that we gave."""
     try:
@@ -136,37 +145,39 @@ class OfflineAnswers:
     """The addon: answers before anything is asked of the world outside."""
 
     def __init__(self) -> None:
+        self.everything = True
         self.domains: tuple[str, ...] = ()
         self.stub: asyncio.Server | None = None
         self.way_out = ("", 0)
 
     def load(self, loader: Loader) -> None:
         """Declares the option."""
-        loader.add_option(
-            "offline_domains", str, "", "Domains to answer for, with commas; all hosts if empty."
-        )
+        loader.add_option("offline_domains", str, ALL, "Domains to answer for, with commas; * is all hosts.")
 
     def configure(self, updated: set[str]) -> None:
         """Takes the domains."""
         if "offline_domains" in updated:
             parts = ctx.options.offline_domains.lower().split(",")
+            self.everything = ctx.options.offline_domains.strip() == ALL
             self.domains = tuple(part.strip().strip(".") for part in parts if part.strip())
 
     def ours(self, host: str) -> bool:
         """Whether a host is answered here."""
+        if self.everything:
+            return True
         host = host.lower().rstrip(".")
-        return not self.domains or any(host == each or host.endswith(f".{each}") for each in self.domains)
+        return any(host == each or host.endswith(f".{each}") for each in self.domains)
 
     async def running(self) -> None:
         """Certificates are made from the name asked for, not from the real host's; no resolver but ours. Where
         only some domains are answered, a door that leads nowhere: mitmproxy may connect before it asks us."""
-        if self.domains:
+        if self.everything:
+            ctx.options.update(connection_strategy="lazy", upstream_cert=False)  # type: ignore[no-untyped-call]
+            resolver = ctx.master.addons.get("dnsresolver")  # type: ignore[no-untyped-call]
+            if resolver is not None:
+                ctx.master.addons.remove(resolver)  # type: ignore[no-untyped-call]
+        elif self.domains:
             self.stub, self.way_out = await dead_end.opened()
-            return
-        ctx.options.update(connection_strategy="lazy", upstream_cert=False)  # type: ignore[no-untyped-call]
-        resolver = ctx.master.addons.get("dnsresolver")  # type: ignore[no-untyped-call]
-        if resolver is not None:
-            ctx.master.addons.remove(resolver)  # type: ignore[no-untyped-call]
 
     def dns_request(self, flow: dns.DNSFlow) -> None:
         """One address for any name asked for, nothing for other types."""
@@ -180,20 +191,21 @@ class OfflineAnswers:
 
     def request(self, flow: http.HTTPFlow) -> None:
         """The table's answer, unless another addon has given one."""
-        if flow.response is not None or not self.ours(flow.request.pretty_host):
+        host = named_host(flow.request.host_header or flow.request.host)
+        if flow.response is not None or not self.ours(host):
             return
-        row = answer_for(flow.request.pretty_host.lower(), flow.request.path)
+        row = answer_for(host.lower(), flow.request.path)
         headers = {"content-type": row.content_type} if row.content_type else {}
         flow.response = http.Response.make(row.status, row.body(flow.request), headers)
 
     def server_connect(self, data: ServerConnectionHookData) -> None:
-        """Nothing goes upstream."""
-        if self.domains:
+        """Nothing of what is answered here goes upstream."""
+        if self.everything:
+            data.server.error = "offline: no connection leaves this machine"
+        elif self.stub:
             host = str(data.server.address[0]) if data.server.address else ""
-            if self.stub and (self.ours(host) or in_test_range(host)):
+            if self.ours(host) or in_test_range(host):
                 data.server.address = self.way_out
-            return
-        data.server.error = "offline: no connection leaves this machine"
 
 
 addons = [OfflineAnswers()]

@@ -33,9 +33,6 @@ from audit.records import Experiment
 
 KEYS_NAME = "keys.log"
 WIREGUARD_NAME = "wireguard.json"
-ADDONS = (
-    "recorder", "fence", "phases", "pinning", "quic", "live_findings", "layers_view", "offline_answers", "self_test",
-)  # fmt: skip
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
 _PATIENCE = 60.0  # seconds for mitmproxy to start
@@ -124,11 +121,8 @@ class Sitting:
             wishes.mode, wishes.listen, str((self.folder / WIREGUARD_NAME).resolve())
         ):
             words += ["--mode", spec]
-        folder = shipped.folder("addons")
-        domains = () if wishes.offline else (*_reserved_hosts(experiment), *wishes.answer)
-        for name in ADDONS:
-            if name != "offline_answers" or wishes.offline or domains:
-                words += ["-s", str(folder / f"{name}.py")]
+        words += ["-s", str(shipped.folder("addons") / "together.py")]
+        domains = ("*",) if wishes.offline else (*_reserved_hosts(experiment), *wishes.answer)
         options = {
             "confdir": str(wishes.confdir.expanduser()),
             "experiment": str(self.folder.resolve()),
@@ -137,10 +131,9 @@ class Sitting:
             "events_file": str((self.folder / EVENTS_NAME).resolve()),
             "quic": wishes.quic,
             "passthrough": "true" if wishes.passthrough else "false",
+            "offline_domains": ",".join(domains),
             "fence_ports": ",".join(map(str, (*wishes.fence, WEB_PORT) if wishes.web else wishes.fence)),
         }
-        if domains:
-            options["offline_domains"] = ",".join(domains)
         if wishes.web:
             options |= {"web_open_browser": "false", "web_host": "127.0.0.1", "web_port": str(WEB_PORT)}
         else:

@@ -22,7 +22,7 @@ from audit.assessment.devices import devices
 from audit.assessment.encrypted_dns import encrypted_dns
 from audit.assessment.exhibits import exhibited
 from audit.assessment.findings import findings
-from audit.assessment.identity import Persistent, merged
+from audit.assessment.identity import Persistent, merged, planted
 from audit.assessment.ledger import coverage, recipients, side_by_side
 from audit.assessment.signals import signals
 from audit.assessment.verdicts import verdicts
@@ -109,7 +109,7 @@ def analyze(
     if refusals and len(refusals) == len(scanned):
         raise refusals[0]
     scans = [result.scan for result in scanned]
-    persistent = Persistent(companions, experiment)
+    persistent = Persistent(companions, experiment, planted(scans, canaries))
     told, untold = signals(scans, experiment, canaries, persistent, inferred=not experiment.canaries)
     found = [
         *findings(scans, experiment, Needles(canaries), persistent, inferred=not experiment.canaries),

@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from audit import pipeline
 from audit.records import Audit, Canary, Experiment, Finding, Phase
@@ -29,6 +30,7 @@ EXPERIMENT = Experiment(
         Canary(id="word", kind="text", value="marble otter zx4q8"),
     ),
 )
+DEVICE = "9774d56d682e549c"
 INSTANCE = "e1f0c2d4-0b7a-4b11-9c39-5d1d1f2a7c01"
 
 
@@ -212,3 +214,70 @@ def test_the_result_is_the_same_on_more_than_one_core(tmp_path: Path) -> None:
     assert one.coverage == two.coverage
     assert one.findings
     assert one.coverage.opaque
+
+
+def with_identifier(value: str) -> Experiment:
+    planted = Canary(id="device", kind="identifier", value=value)
+    return structs.replace(EXPERIMENT, canaries=(*EXPERIMENT.canaries, planted))
+
+
+def test_an_identifier_that_was_given_counts_beside_a_leak_in_any_form(tmp_path: Path) -> None:
+    known = with_identifier(DEVICE)
+    forms = (DEVICE, base64.b64encode(DEVICE.encode()).decode(), hashlib.md5(DEVICE.encode()).hexdigest())
+    for form in forms:
+        (leak,) = of(audit_of(tmp_path, report(12, PAGES["private"], tag=form), experiment=known), "B1")
+        assert [(i.value, i.kind) for i in leak.identifiers] == [(DEVICE, "identifier")]
+        assert leak.severity == "critical"
+    apart = audit_of(
+        tmp_path, report(12, PAGES["private"]), report(12.5, "nothing", tag=DEVICE), experiment=known
+    )
+    assert [leak.severity for leak in of(apart, "B1")] == ["high"]
+    # nothing but itself stands beside it
+    assert [leak.identifiers for leak in of(apart, "I3")] == [()]
+
+
+def test_a_private_flag_is_told_for_each_setting(tmp_path: Path) -> None:
+    phases = (
+        *EXPERIMENT.phases,
+        Phase(id="p2", mode="private", setting="opted-out", start=at(30), end=at(39)),
+    )
+    sent = [
+        post(SINK, at(when), batch([event("download_files", at(when), type=flag)]))
+        for flag, when in (("general", 1), ("privacy", 12), ("privacy", 32))
+    ]
+    told = of(audit_of(tmp_path, *sent, experiment=structs.replace(EXPERIMENT, phases=phases)), "P1")
+    assert {(f.mode, f.setting, f.severity) for f in told} == {
+        ("private", "default", "high"), ("private", "opted-out", "critical"),
+    }  # fmt: skip
+
+
+def test_a_referer_that_the_browser_itself_fills_tells_no_page(tmp_path: Path) -> None:
+    def origin(host: str) -> str:
+        entry = har_entry(
+            "POST", f"https://{host}/collect", at(12).isoformat(), body="a=1", referer=PAGES["private"]
+        )
+        (leak,) = of(audit_of(tmp_path, entry), "B1")
+        return leak.origin
+
+    assert origin("gjtrack.ucweb.com") == "browser"
+    assert origin("stat.example") == "page"
+
+
+def test_what_is_typed_is_no_feature_of_an_engine_that_was_not_chosen(tmp_path: Path) -> None:
+    word = Canary(id="s", kind="term", value="marble otter h4q2", phase="n1")
+    submitted = har_entry(
+        "GET", "https://www.google.com/search?q=marble+otter+h4q2", at(2).isoformat(),
+        sec_fetch_dest="document", sec_fetch_site="none",
+    )  # fmt: skip
+    asked = [
+        har_entry("GET", f"https://{page}marble+otter+h4q2", at(1).isoformat())
+        for page in ("www.google.com/complete/search?client=chrome-omni&q=", "duckduckgo.com/ac/?q=")
+    ]
+    known = structs.replace(EXPERIMENT, canaries=(word,))
+    levels = {
+        f.recipient.host: f.severity
+        for f in of(audit_of(tmp_path, submitted, *asked, experiment=known), "S2")
+    }
+    assert levels == {"www.google.com": "low", "duckduckgo.com": "medium"}
+    unchosen = of(audit_of(tmp_path, *asked, experiment=known), "S2")
+    assert {f.severity for f in unchosen} == {"low"}

@@ -169,15 +169,20 @@ def _finding(
         # the site itself orders these reports about its own pages (W3C Network Error Logging)
         expected = "visited_site"
     identifiers = persistent.beside(
-        recipient_key(host, ip), {(item.sent.capture, item.sent.id) for item in items}
+        recipient_key(host, ip),
+        sorted({(item.sent.capture, item.sent.id) for item in items}),
+        but=canary.id,
     )
     explanation = None
     if expected is None:
         # what is built to carry no address does not explain one that stands in it
         declared = (adapter.feature for adapter in known if not adapter.private_by_design)
         explanation = next((feature for feature in declared if feature), None)
-    if code == "S2" and _site(recipient) in {site for _, site in chosen}:
+    engines = {site for _, site in chosen}
+    if code == "S2" and _site(recipient) in engines:
         explanation = explanation or "search suggestions of the engine that was chosen"
+    # what is typed is no feature of an engine that was not chosen
+    elsewhere = code == "S2" and engines and _site(recipient) not in engines
     return Finding(
         id=finding_id(
             code, host or ip, placing, f"value {canary.value}" if inferred else f"canary {canary.id}"
@@ -188,7 +193,7 @@ def _finding(
             placing.mode,
             placing.setting,
             expected=expected is not None,
-            feature=explanation is not None and not identifiers,
+            feature=explanation is not None and not identifiers and not elsewhere,
             identified=bool(identifiers),
         ),
         mode=placing.mode,

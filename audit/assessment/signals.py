@@ -90,8 +90,13 @@ def _flags(told: list[Signal], maker: _Maker) -> list[Finding]:
     for (_, _, path), modes in places.items():
         private, normal = modes.get("private", {}), modes.get("normal", {})
         if len(private) == 1 and len(normal) == 1 and private.keys() != normal.keys():
-            ((value, same),) = private.items()
-            found.append(maker.finding("P1", same, maker.placed(same[0]), f"{path} = {value}"))
+            ((value, all_private),) = private.items()
+            settings: dict[Placing, list[Signal]] = defaultdict(list)
+            for signal in all_private:
+                settings[maker.placed(signal)].append(signal)
+            found += [
+                maker.finding("P1", same, placing, f"{path} = {value}") for placing, same in settings.items()
+            ]
     return found
 
 
@@ -184,10 +189,10 @@ class _Maker:
         sent, told, _ = same[0]
         adapter = load()[told.adapter]
         harmless = code == "H1"
-        transmissions = {(signal.sent.capture, signal.sent.id) for signal in same}
+        transmissions = sorted({(signal.sent.capture, signal.sent.id) for signal in same})
         identifiers = () if harmless else self.persistent.beside(_recipient(same[0]), transmissions)
         # a flag that tells private mode weighs more beside what was done in it
-        beside = code == "P1" and not transmissions.isdisjoint(self.hits)
+        beside = code == "P1" and not self.hits.isdisjoint(transmissions)
         return Finding(
             id=finding_id(
                 code, sent.host or sent.ip, placing, f"canary {planted}" if planted else f"value {value}"

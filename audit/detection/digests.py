@@ -27,7 +27,6 @@ from audit.records import Granularity, Match
 _SURE = 16  # bytes of a digest that no two values share by chance
 _SHORT = 8
 _MAX_DIGEST = 64
-_MAX_NAMING = 4096
 _DIGITS = 15  # a number of 8 bytes seldom has fewer
 _NAMES = (
     "hash", "md5", "sha1", "sha256", "sha512", "digest", "checksum", "murmur", "xxh", "fingerprint", "fnv", "crc32",
@@ -59,8 +58,8 @@ _GLUED = 4
 _HEX_RUN = re.compile(rb"[0-9a-f]{32,}+|[0-9A-F]{32,}+")
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{22,}+")
 _SHORT_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{11}=?")
-_NAMED_INSIDE = re.compile(
-    rb"(?i)(?:" + "|".join(_NAMES).encode() + rb")[\w-]{0,16}[\"']?\s{0,2}[:=](?:[\s+]|=20|%20){0,2}[\"']?"
+_BEHIND_NAME = re.compile(
+    rb"[\w-]{0,16}[\"']?\s{0,2}[:=](?:[\s+]|=20|%20){0,2}[\"']?"
     rb"([A-Za-z0-9+/_-]{11}(?:=|[0-9A-Fa-f]{5})?)(?![A-Za-z0-9+/_-])"
 )
 _HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
@@ -158,7 +157,7 @@ class Digests:
             found = self._short_text(data, size)
             return found if found and _NAMED.search(name) else []
         found = []
-        if size <= _MAX_NAMING and (b'"' in data or b"=" in data):
+        if b"=" in data or b":" in data:
             found = self._named_inside(data)
         if _LONG not in data.translate(_IS_LETTER):
             return found
@@ -241,13 +240,17 @@ class Digests:
     def _named_inside(self, data: bytes) -> list[Match]:
         """8 bytes behind the name of a hash, in text that was not taken apart into its fields."""
         low = data.lower()
-        if not any(name in low for name in _NAMES_AS_BYTES):
-            return []
-        return [
-            structs.replace(hit, offset=match.start(1))
-            for match in _NAMED_INSIDE.finditer(data)
-            for hit in self._short_text(match[1], len(match[1]))
-        ]
+        found: dict[tuple[str, int], Match] = {}
+        for name in _NAMES_AS_BYTES:
+            at = low.find(name)
+            while at >= 0:
+                at += len(name)
+                if match := _BEHIND_NAME.match(data, at):
+                    for hit in self._short_text(match[1], len(match[1])):
+                        told = structs.replace(hit, offset=match.start(1))
+                        found[told.canary, told.offset] = told
+                at = low.find(name, at)
+        return list(found.values())
 
     def _glued_hex(self, data: bytes) -> list[Match]:
         """The digests of 16 bytes and more in hex that other letters or digits stand next to. (Those that

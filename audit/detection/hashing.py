@@ -50,6 +50,11 @@ def _murmur_words(data: bytes) -> bytes:
     return digest[7::-1] + digest[:7:-1]
 
 
+def _murmur_number(data: bytes) -> bytes:
+    """MurmurHash3 as one number of 128 bits, as printing that in hex gives."""
+    return mmh3.hash_bytes(data)[::-1]
+
+
 def _blake2b(size: int, data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=size).digest()
 
@@ -94,6 +99,7 @@ FUNCTIONS: dict[str, Function] = {
     "blake2b-160": partial(_blake2b, 20),
     "ripemd160": _of_openssl("ripemd160", _ripemd160),
     "murmur3-128-words": _murmur_words,
+    "murmur3-128-number": _murmur_number,
     "murmur3-128-x86": lambda data: mmh3.hash_bytes(data, x64arch=False),
     "xxh3-64": xxhash.xxh3_64_digest,
 }

@@ -45,16 +45,21 @@ def written_forms(value: str) -> set[str]:
         pairs = [low[i : i + 2] for i in range(0, 12, 2)]
         forms |= {separator.join(pairs) for separator in ":-."}
         forms.add(".".join((low[:4], low[4:8], low[8:])))
+        # the half of an IPv6 address that a network card makes of it (EUI-64; RFC 4291, appendix A)
+        flipped = f"{data[0] ^ 2:02x}"
+        wide = (f"{flipped}{low[2:4]}", f"{low[4:6]}ff", f"fe{low[6:8]}", low[8:])
+        forms |= {":".join(wide), ":".join(group.lstrip("0") or "0" for group in wide)}
     elif data and len(data) == 16:
         forms.add("-".join((low[:8], low[8:12], low[12:16], low[16:20], low[20:])))
     elif re.fullmatch(r"[0-9]{15}", low):
         parts = (low[:2], low[2:8], low[8:14], low[14:])
         forms |= {separator.join(parts) for separator in "- "}
+        forms.add(low[:14])  # without its check digit
     return forms
 
 
 def exact_forms(value: str) -> list[Exact]:
-    """The identifier as bytes in both orders, these in base64, and as a number of 64 bits."""
+    """The identifier as bytes in both orders, these in base64, and as a number of 48 or 64 bits."""
     data = raw(value)
     if not data or len(set(data)) < 3:
         return []
@@ -64,6 +69,8 @@ def exact_forms(value: str) -> list[Exact]:
     forms.append(Exact(standard, "base64"))
     if safe != standard:
         forms.append(Exact(safe, "base64url"))
+    if len(data) == 6:
+        forms.append(Exact(b"%d" % int.from_bytes(data, "big"), "decimal"))
     if len(data) == 8:
         number = int.from_bytes(data, "big")
         numbers = {number, number - (1 << 64) if number >> 63 else number}

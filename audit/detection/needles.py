@@ -8,6 +8,7 @@ a digest is asked for in one table. This module knows values and bytes, not tran
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import unicodedata
@@ -37,6 +38,8 @@ _ANCHOR = 4
 # also half of one: `htt` and `ww` belong to nobody
 _LEAD = re.compile(rb"(?:https?:/{0,2}|https?$|htt?$)?(?:www\.|www?$)?")
 _MIN_GUISE = 6
+_SHORT_TYPED = 12  # letters of a beginning that decoding may leave closed
+_MIN_TURNED = 3
 _MIN_XORED = 6
 _CASELESS = bytes(byte & 0xDF for byte in range(256))
 _MIN_PART = 4
@@ -63,6 +66,13 @@ class Prefix(NamedTuple):
     length: int
 
 
+class CodedPrefix(NamedTuple):
+    """A beginning that stands by itself under one coding, too short to be opened for what it shows."""
+
+    layer: str
+    prefix: Prefix
+
+
 class _Needle(NamedTuple):
     canary: str
     granularity: Granularity
@@ -72,6 +82,9 @@ class _Needle(NamedTuple):
     alone: bool = False
     weak: bool = False
     exact: Exact | None = None
+
+
+_NO_PREFIX: dict[CodedPrefix, str] = {}
 
 
 class Needles:
@@ -86,6 +99,7 @@ class Needles:
         }
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
+        self._coded: dict[bytes, dict[CodedPrefix, str]] = defaultdict(dict)
         self._cut: set[bytes] = set()
         anchors: set[bytes] = set(NAMED_FIELDS)
         for canary in self.canaries:
@@ -97,10 +111,15 @@ class Needles:
                     self._prefixes[beginning].add(Prefix(canary.id, length))
                     if typed[length - 1 : length + 1].isalnum() and length < len(typed):
                         self._cut.add(beginning)
+                for begun, coded, layer in _coded_beginnings(canary, typed):
+                    self._coded[coded].setdefault(CodedPrefix(layer, Prefix(canary.id, len(begun))), begun)
                 start = _anchor_length(typed)
                 # the beginning of a value in JSON; a shorter one only where it is the whole value
                 anchors |= {b'"' + typed[:start].encode(), b'"' + typed[: start - 1].encode() + b'"'}
+                for cased in {typed, canary.value} if canary.kind != "url" else {typed}:
+                    anchors |= _coded_anchors(cased[:start].encode(), cased[: start - 1].encode())
         self._drop_shared_domains(needles)
+        self._weaken_shared_parts(needles)
         self._hosts = _host_owners(needles)
         self._longest = max((len(text) for text in self._prefixes), default=0)
         self._by_index = [tuple(found) for found in needles.values()]
@@ -130,6 +149,13 @@ class Needles:
                     needles[text] = kept
                 else:
                     del needles[text]
+
+    @staticmethod
+    def _weaken_shared_parts(needles: dict[bytes, list[_Needle]]) -> None:
+        """A path or query that several addresses have tells none of them apart without its host."""
+        for text, found in needles.items():
+            if len({n.canary for n in found if n.part}) > 1:
+                needles[text] = [n._replace(weak=n.weak or bool(n.part)) for n in found]
 
     def traced(self, data: bytes) -> bool:
         """Whether opening text `data` could yield a match or a beginning that does not show as a coding:
@@ -209,6 +235,11 @@ class Needles:
             low = unicodedata.normalize("NFC", data.decode("utf-8", "replace").lower()).encode()
         return frozenset(self._prefixes.get(low, ()))
 
+    def coded_prefix(self, data: bytes) -> Iterable[tuple[CodedPrefix, str]]:
+        """Of which canaries the whole of `data` is a short beginning in hex or base64, reversed or rotated, and the
+        beginning in clear."""
+        return self._coded.get(data, _NO_PREFIX).items()
+
     def inside_word(self, text: str) -> bool:
         """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""
         return text.lower().encode() in self._cut
@@ -287,6 +318,32 @@ def _typed_forms(canary: Canary) -> list[str]:
         if forms[-1].startswith(lead):
             forms.append(forms[-1].removeprefix(lead))
     return forms
+
+
+def _coded_beginnings(canary: Canary, typed: str) -> Iterator[tuple[str, bytes, str]]:
+    """The first letters of what is typed, these coded, and how. Longer ones are opened for what they show."""
+    cased = canary.value[: len(typed)]
+    for text in (typed, cased) if cased.lower() == typed else (typed,):
+        start = len(text) - len(unled(text.encode())) if text.isascii() else 0
+        for length in range(2, min(start + _SHORT_TYPED, len(text)) + 1):
+            beginning = text[:length]
+            data = beginning.encode()
+            for form in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
+                yield beginning, form, "base64"
+                yield beginning, form.rstrip(b"="), "base64"
+            yield beginning, data.hex().encode(), "hex"
+            yield beginning, data.hex().upper().encode(), "hex"
+            if length >= _MIN_TURNED:
+                yield beginning, data[::-1], "reversed"
+                yield beginning, data.translate(_ROT13), "rot13"
+
+
+def _coded_anchors(text: bytes, shorter: bytes) -> set[bytes]:
+    """How a value in JSON begins that is the beginning of something typed in hex or base64; in lower case."""
+    stable = len(text) * 8 // 6  # letters of base64 that do not depend on what follows
+    begun = (base64.b64encode(text)[:stable], text.hex().encode())
+    whole = (base64.b64encode(shorter), base64.b64encode(shorter).rstrip(b"="), shorter.hex().encode())
+    return {b'"' + form.lower() for form in begun} | {b'"' + form.lower() + b'"' for form in whole}
 
 
 def _plain(canary: Canary) -> Iterator[_Needle]:
@@ -544,6 +601,23 @@ def _in_query(low: bytes, start: int, readings: tuple[bytes, ...]) -> int | None
             at = _agreed(low, before + 1, (reading,))
             if at is not None:
                 return at
+    return _in_any_order(low, start, end, readings)
+
+
+def _in_any_order(low: bytes, start: int, end: int, readings: tuple[bytes, ...]) -> int | None:
+    """Where the last of the query's parameters ends, if all of them stand there in another order."""
+    if b"&" not in readings[0]:
+        return None
+    there: dict[bytes, int] = {}
+    at = start
+    for pair in low[start:end].split(b"&"):
+        at += len(pair)
+        there.setdefault(pair, at)
+        at += 1
+    for reading in readings:
+        pairs = reading.split(b"&")
+        if all(pair in there for pair in pairs):
+            return max(there[pair] for pair in pairs)
     return None
 
 
@@ -552,6 +626,13 @@ _QUERY_END = re.compile(rb"[\s#\"'<>]")
 _AFTER_HOST = {b"/", b":", b"?"}
 _DIGIT = {bytes([c]) for c in b"0123456789"}
 _WORD = {bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyz0123456789_"}
+
+
+def _part_of(match: Match, other: Match) -> bool:
+    """Whether a match is part of another canary's: of its address, or of a longer part of one."""
+    if match.part:
+        return bool(other.part or other.granularity in PAGES) and match.length < other.length
+    return match.granularity in PAGES and other.granularity in PAGES
 
 
 def _most_specific(matches: list[Match]) -> list[Match]:
@@ -563,8 +644,7 @@ def _most_specific(matches: list[Match]) -> list[Match]:
     ):
         end = match.offset + match.length
         if any(
-            end <= other.offset + other.length
-            and (other.canary == match.canary or (other.granularity in PAGES and match.granularity in PAGES))
+            end <= other.offset + other.length and (other.canary == match.canary or _part_of(match, other))
             for other in reversed(kept[-_NEAR:])
         ):
             continue

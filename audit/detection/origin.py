@@ -44,6 +44,7 @@ _RESOURCES = frozenset((
 ))  # fmt: skip
 _OWN_RESOLVER = ("doh", "dot", "doq")
 _SHORTLY = 5.0
+BY_REFERER = "it carries a Referer"
 
 
 class Sender(NamedTuple):
@@ -152,7 +153,7 @@ def _http(request: Http) -> Sender:
         if value.startswith(_APPS):
             return Sender("browser", f"{name}: an app")
         if value.startswith(_WEB):
-            return Sender("page", f"it carries {'an' if name == 'Origin' else 'a'} {name}")
+            return Sender("page", BY_REFERER if name == "Referer" else "it carries an Origin")
     agent = headers.get(b"user-agent", b"")
     if _SYSTEM_AGENT.match(agent):
         return Sender("system", "the User-Agent of a system service")

@@ -22,7 +22,7 @@ from audit.decoding.keyed import parse
 from audit.detection.closed import Closed, Stayed
 from audit.detection.exhibits import Exhibits, Key
 from audit.detection.needles import Needles
-from audit.detection.origin import Connections, Sender, headers_of, is_submission, sender
+from audit.detection.origin import BY_REFERER, Connections, Sender, headers_of, is_submission, sender
 from audit.detection.pieces import Sighting, excerpt
 from audit.detection.roles import MAX_FIELDS, Told, event_time, roles
 from audit.detection.search import Result, Searcher, Typed
@@ -415,6 +415,14 @@ class Scanner:
         phase = mode_at(self._experiment, time) if time is not None else None
         return phase.id if phase else None
 
+    def _sender(self, record: AnyRecord, adapters: tuple[str, ...]) -> Sender:
+        """Who sent it; a Referer tells nothing where it is known as the field that the address goes in."""
+        said = sender(record)
+        for adapter in (self._adapters[name] for name in adapters if said.evidence == BY_REFERER):
+            if role := adapter.role_of("header:referer", ""):
+                return Sender("browser", f"its Referer is known as a field for addresses: {role.reasoning}")
+        return said
+
     def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
         request = ""
         agent = b""
@@ -434,7 +442,7 @@ class Scanner:
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
             record.id, record.capture, record.flow, str(record.__struct_config__.tag), record.time, self._order,
-            record.host, record.dst, request, submits, suggests, sender(record), adapters, agent,
+            record.host, record.dst, request, submits, suggests, self._sender(record, adapters), adapters, agent,
         )  # fmt: skip
 
 

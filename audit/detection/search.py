@@ -61,6 +61,7 @@ class Searcher:
     def __init__(self, needles: Needles, bounds: Bounds | None = None) -> None:
         self._needles = needles
         self._bounds = bounds or Bounds()
+        self._identifiers = {canary.id for canary in needles.canaries if canary.kind == "identifier"}
         self._pathless = {name for name, page in needles.addresses.items() if page.path in ("", "/")}
         # most headers of a client are the same in all its requests
         self._worth = lru_cache(1 << 12)(self._is_worth)
@@ -133,13 +134,31 @@ class Searcher:
         ]
         if not any(per_field):
             return []
-        silent = _told_elsewhere(tree.fields, per_field)
+        per_field = [self._not_turned(*one) for one in zip(tree.fields, per_field, strict=True)]
+        ranks = [
+            [SPECIFIC.index(match.granularity) + self._is_raw(field.data, match) / 2 for match in matches]
+            for field, matches in zip(tree.fields, per_field, strict=True)
+        ]
+        silent = _told_elsewhere(tree.fields, per_field, ranks)
         return [
             Sighting(match, channel, field.path, _layers(field, match), excerpt(field.data, match))
             for index, (field, matches) in enumerate(zip(tree.fields, per_field, strict=True))
             for number, match in enumerate(matches)
             if (index, number) not in silent
         ]
+
+    def _is_raw(self, data: bytes, match: Match) -> bool:
+        """Whether an identifier stands there as bytes: what was written in letters tells it as well, and without
+        one more layer."""
+        found = data[match.offset : match.offset + match.length]
+        plain = match.form == "plain" and not match.written
+        return plain and match.canary in self._identifiers and not found.isascii()
+
+    def _not_turned(self, field: Field, matches: list[Match]) -> list[Match]:
+        """The matches without those of bytes read backwards: these are looked for in both orders anyway."""
+        if field.layers[-1:] != ("reversed",):
+            return matches
+        return [match for match in matches if not self._is_raw(field.data, match)]
 
     def _in_pieces(
         self, sightings: list[Sighting], texts: list[tuple[Channel, list[Field]]], *, opened_in_full: bool
@@ -162,6 +181,9 @@ class Searcher:
             for prefix in self._needles.prefix(data):
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
+            for (layer, prefix), text in self._needles.coded_prefix(data):
+                inner = (*layers, layer)
+                found.setdefault((path, inner, prefix), Typed(prefix, channel.name, path, inner, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))
 
 
@@ -174,19 +196,20 @@ def _layers(field: Field, match: Match) -> tuple[str, ...]:
     return (*field.layers, match.written) if match.written else field.layers
 
 
-def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tuple[int, int]]:
+def _told_elsewhere(
+    fields: list[Field], per_field: list[list[Match]], ranks: list[list[float]]
+) -> set[tuple[int, int]]:
     """The matches (field, number) of values that are told better in another field.
 
     A match in a field is told better below it, where the part it stands in was opened and what was found
-    there is as specific. Parts that overlap are readings of the same bytes: of those, the one with the most specific match tells it, and
+    there ranks as high (`ranks`, the lower the better). Parts that overlap are readings of the same bytes: of those, the one with the most specific match tells it, and
     among equals the shortest part, which has the narrower path.
     """
     below: list[dict[str, list[int]]] = [{} for _ in fields]
-    best: list[dict[str, int]] = [{} for _ in fields]
+    best: list[dict[str, float]] = [{} for _ in fields]
     mute: list[set[str]] = [set() for _ in fields]
     for index in range(len(fields) - 1, -1, -1):
-        for match in per_field[index]:
-            rank = SPECIFIC.index(match.granularity)
+        for match, rank in zip(per_field[index], ranks[index], strict=True):
             best[index][match.canary] = min(rank, best[index].get(match.canary, rank))
         for canary, children in below[index].items():
             _mute_readings(canary, children, fields, best, mute)
@@ -201,7 +224,7 @@ def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tu
         if field.parent is not None:
             mute[index] |= mute[field.parent]
         for number, match in enumerate(per_field[index]):
-            canary, rank = match.canary, SPECIFIC.index(match.granularity)
+            canary, rank = match.canary, ranks[index][number]
             inside = [c for c in below[index].get(canary, ()) if _holds(fields[c], match.offset)]
             better = any(best[child][canary] <= rank for child in inside)
             if canary in mute[index] or better:
@@ -214,7 +237,7 @@ def _told_elsewhere(fields: list[Field], per_field: list[list[Match]]) -> set[tu
 
 
 def _mute_readings(
-    canary: str, children: list[int], fields: list[Field], best: list[dict[str, int]], mute: list[set[str]]
+    canary: str, children: list[int], fields: list[Field], best: list[dict[str, float]], mute: list[set[str]]
 ) -> None:
     kept: list[Field] = []
     for child in sorted(children, key=lambda c: (best[c][canary], fields[c].length or 0, c)):

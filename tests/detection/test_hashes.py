@@ -209,3 +209,20 @@ def test_the_published_vectors_of_short_hashes() -> None:
     assert SMALL["fnv1-32"][1](b"foobar").hex() == "31f0b262"
     assert SMALL["crc32"][1](b"123456789").hex() == "cbf43926"
     assert int.from_bytes(SMALL["java-hashcode"][1](b"hello"), "big") == 99162322
+
+
+@pytest.mark.parametrize("words", [100, 2_000])
+def test_a_short_hash_behind_its_name_in_text_of_any_length(words: int) -> None:
+    text = "started harbour log value " * words
+    digest = hashlib.sha256(PAGE.encode()).hexdigest()[:16]
+    for said in (f"url_hash={digest} done", f"hash: {digest},", f"md5={digest};"):
+        body = f"{text}\n{said}\n{text}"
+        assert {found[:2] for found in told({"v": body, "o": FILLER})} == {("u", "full")}, said
+    for near in (f"value={digest} done", f"hash={digest}0", f"hash={digest[:-1]}g"):
+        assert told({"v": f"{text}\n{near}\n{text}", "o": FILLER}) == []
+
+
+def test_murmur_hash_as_one_number() -> None:
+    number = mmh3.hash128(PAGE.encode(), signed=False)
+    assert told({"v": f"{number:032x}", "o": FILLER}) == [("u", "full", "murmur3-128-number")]
+    assert told({"v": f"{number ^ 1:032x}", "o": FILLER}) == []

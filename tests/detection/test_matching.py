@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from audit.decoding.channels import channels
-from audit.detection.needles import Needles
+from audit.detection.needles import SPECIFIC, Needles
 from audit.detection.pieces import Sighting
 from audit.detection.search import Searcher
 from audit.detection.words import fold
@@ -293,3 +293,43 @@ def test_a_hash_of_each_granularity(text: str, granularity: str) -> None:
     for name in ("md5", "sha256"):
         found = seen("url", URL, sent({"v": hashlib.new(name, text.encode()).hexdigest(), "o": 1}))
         assert [(s.match.granularity, s.match.form) for s in found] == [(granularity, name)]
+
+
+@pytest.mark.parametrize(
+    ("query", "granularity"),
+    [
+        ("b=22&note=violet-83&c=x", "full"),
+        ("c=x&b=22&z=1&note=violet-83", "full"),
+        ("c=x&b=2&note=violet-83", "no_query"),
+        ("b=22&note=violet-83", "no_query"),
+        ("c=x&b=22&note=violet-831", "no_query"),
+    ],
+)
+def test_parameters_in_another_order_are_the_same_query(query: str, granularity: str) -> None:
+    url = "https://n7-lantern.example/reading/room7?note=violet-83&b=22&c=x"
+    found = seen("url", url, sent({"v": f"https://n7-lantern.example/reading/room7?{query}", "o": 1}))
+    assert granularity == min((s.match.granularity for s in found if s.path == "$.v"), key=SPECIFIC.index)
+
+
+def test_a_path_that_two_addresses_have_tells_neither_without_its_host() -> None:
+    pages = (
+        "https://n7-lantern.example/reading/room7?a=violet-83",
+        "https://p9-harbour.example/reading/room7",
+    )
+    needles = Needles([Canary(id=page[8:10], kind="url", value=page) for page in pages])
+
+    def told_of(**fields: str) -> set[tuple[str, str]]:
+        found = Searcher(needles).search(channels(sent({**fields, "o": "text"}))).sightings
+        return {(s.match.canary, s.match.granularity) for s in found}
+
+    assert told_of(v="/reading/room7") == set()
+    assert told_of(v=pages[0]) == {("n7", "full")}
+    assert told_of(h="p9-harbour.example", p="/reading/room7") == {("p9", "host"), ("p9", "no_query")}
+
+
+def test_a_path_inside_another_planted_path_is_not_told() -> None:
+    pages = ("https://n7-lantern.example/reading/room7", "https://p9-harbour.example/reading/room7/chair4")
+    needles = Needles([Canary(id=page[8:10], kind="url", value=page) for page in pages])
+    for text in (pages[1], "/reading/room7/chair4"):
+        found = Searcher(needles).search(channels(sent({"v": text, "o": "text"}))).sightings
+        assert {s.match.canary for s in found} == {"p9"}

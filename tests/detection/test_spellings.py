@@ -64,12 +64,43 @@ def test_an_identifier(value: str) -> None:
     assert [text for text in written if told("identifier", value, text) != {"term"}] == []
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("356938035643809", "35693803564380"),
+        ("356938035643809", hexed("md5", "35693803564380")),
+        ("A4:C1:38:0F:2B:9E", str(0xA4C1380F2B9E)),
+        ("A4:C1:38:0F:2B:9E", "fe80::a6c1:38ff:fe0f:2b9e"),
+        ("9774d56d682e549c", str(0x9774D56D682E549C)),
+        ("9774d56d682e549c", b64(bytes.fromhex("9774d56d682e549c"))),
+    ],
+)
+def test_an_identifier_in_rarer_writing(value: str, text: str) -> None:
+    assert told("identifier", value, text) == {"term"}
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("9774d56d682e549c", ("json",)),
+        (b64(b"9774d56d682e549c"), ("json", "base64")),
+        (b64(bytes.fromhex("9774d56d682e549c")), ("json", "base64")),
+        (bytes.fromhex("9774d56d682e549c")[::-1].hex(), ("json", "hex")),
+    ],
+)
+def test_the_chain_to_an_identifier_is_no_longer_than_needed(text: str, layers: tuple[str, ...]) -> None:
+    body = json.dumps({"v": text, "o": "other text to fill the body to more than sixty-four bytes"}).encode()
+    record = sent(body=body, method="POST", content_type="application/json")
+    found = searcher("identifier", "9774d56d682e549c").search(channels(record)).sightings
+    assert [(s.path, s.layers) for s in found] == [("$.v", layers)]
+
+
 @pytest.mark.parametrize("value", IDENTIFIERS)
 def test_not_quite_an_identifier(value: str) -> None:
     bare = value.replace(":", "").replace("-", "")
     changed = value[:-1] + ("1" if value[-1] != "1" else "2")
     near = [
-        value[:-1], f"{value}0", f"1{value}", changed, f"{bare}a", f"x{bare}", hexed("md5", value)[:-1] + "g",
+        value[1:], value[:-2], f"{value}0", f"1{value}", changed, f"{bare}a", f"x{bare}", hexed("md5", value)[:-1] + "g",
         hexed("md5", changed), hexed("sha256", value)[8:24], b64(changed.encode()),
     ]  # fmt: skip
     assert [text for text in near if told("identifier", value, text)] == []

@@ -59,6 +59,10 @@ CHANNELS: dict[str, Sent] = {
     "percent twice": lambda t, n: http(f"/s?q={form(form(t))}"),
     "value in base64": lambda t, n: http(f"/s?v={n}", x_text=base64.b64encode(f"text={form(t)}".encode()).decode()),
     "value in hex": lambda t, n: http("/s", "POST", json.dumps(FILLER | {"i": t.encode().hex()}).encode()),
+    "value alone in base64": lambda t, n: http(f"/s?q={form(base64.b64encode(t.encode()).decode())}"),
+    "value alone in a segment": lambda t, n: http("/s/" + base64.urlsafe_b64encode(t.encode()).decode().rstrip("=") + f"?n={n}"),
+    "value alone in capital hex": lambda t, n: http(x_input=t.encode().hex().upper()),
+    "value in base64 in json": lambda t, n: http("/s", "POST", json.dumps(FILLER | {"i": base64.b64encode(t.encode()).decode()}).encode()),
     "json in json": lambda t, n: http("/s", "POST", json.dumps({"d": json.dumps({"i": t, "n": n})}).encode()),
     "json in form": lambda t, n: http("/s", "POST", f"v=1&d={form(document(t).decode())}".encode(), content_type="application/x-www-form-urlencoded"),
     "gzip in base64": lambda t, n: http("/s", "POST", base64.b64encode(gzip.compress(document(t)))),
@@ -95,9 +99,11 @@ def test_a_text_typed(channel: str, lengths: list[int]) -> None:
     (found,) = typed(CHANNELS[channel], TERM, lengths)
     assert found.canary == "t"
     assert found.reach == max(lengths)
-    # a few letters in hex or base64 are too short to be told from a word
-    short = 8 if channel.startswith("value in") else 4
+    # a form of a few letters in base64 is too short to be told from a word
+    short = 8 if channel == "value in base64" else 4
     assert len(found.strokes) >= max(2, sum(length >= short for length in lengths))
+    if channel.startswith("value") and channel != "value in base64":
+        assert {"hex", "base64"} & {layer for stroke in found.strokes for layer in stroke.typed.layers}
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

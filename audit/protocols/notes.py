@@ -92,11 +92,12 @@ class Alert(Note, frozen=True, kw_only=True, tag="alert"):
 
 
 class Sitting(Note, frozen=True, kw_only=True, tag="sitting"):
-    """The recording started or stopped."""
+    """The recording started or stopped; `quic` is what becomes of QUIC, where the mode carries UDP."""
 
     what: Literal["started", "stopped"]
     mode: str = ""
     version: str = ""
+    quic: Literal["", "refuse", "leave"] = ""
 
 
 AnyNote = Refused | Passing | Records | Passed | Quic | PhaseMark | Contact | Alert | Sitting

@@ -33,6 +33,7 @@ from audit.records import Experiment
 
 KEYS_NAME = "keys.log"
 WIREGUARD_NAME = "wireguard.json"
+SEES_UDP = ("wireguard", "transparent", "local")  # the modes in which QUIC could come here
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
 _PATIENCE = 60.0  # seconds for mitmproxy to start
@@ -152,7 +153,8 @@ class Sitting:
         command = self.command(experiment)
         book = Notebook(self.folder / EVENTS_NAME)
         mode = self._wishes.mode.name
-        book.write(notes.Sitting(time=time.time(), what="started", mode=mode, version=__version__))
+        quic = self._wishes.quic if mode in SEES_UDP else ""
+        book.write(notes.Sitting(time=time.time(), what="started", mode=mode, version=__version__, quic=quic))
         begun = False
         try:
             while not stopped():

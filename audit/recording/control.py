@@ -78,6 +78,9 @@ class _Page:
 
     def _mark(self, given: dict[str, Any]) -> None:
         setting = given.get("setting")
+        on = marks.running(load(self._folder))
+        if on and on.mode == given.get("mode") and setting in (None, "", on.setting):
+            return  # clicked twice
         marks.mark(self._folder, str(given.get("mode")), str(setting) if setting else None)  # type: ignore[arg-type]
 
     def _tick(self, given: dict[str, Any]) -> None:

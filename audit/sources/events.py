@@ -1,7 +1,7 @@
 """`events.jsonl` → records: what the recording noted that is not in its flows.
 
 A client that refused our certificate, a connection let through unread with the sizes of its TLS records,
-QUIC refused or left alone. Notes of other things (phases, contacts) are no traffic and give no record. It
+QUIC refused or left alone, by policy and by attempt. Notes of other things (phases, contacts) are no traffic and give no record. It
 must never invent content: all it knows of these connections is that they were there. docs/recording.md.
 """
 
@@ -27,6 +27,10 @@ _HOW = {
 _PINNED = "pinned: let through unread, as the client had refused the proxy's certificate"
 _QUIC_LEFT = "QUIC was left alone"
 _QUIC_REFUSED = "QUIC (UDP port 443) was refused so that apps fall back to TCP"
+_POLICY = {
+    "refuse": "recorded with QUIC (UDP port 443) refused, so that apps fall back to TCP",
+    "leave": "recorded with QUIC left alone: what is sent by it is not observed",
+}
 
 
 @dataclass
@@ -70,6 +74,10 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  #
                 _count(open_[note.id], note)
             case notes.Passed() if note.id in open_:
                 yield from _passed(capture, open_.pop(note.id), note)
+            case notes.Sitting() if note.quic:
+                yield Gap(
+                    capture=capture, time=values.moment(note.time), reason="quic", detail=_POLICY[note.quic]
+                )
             case _:
                 pass
     for passage in open_.values():

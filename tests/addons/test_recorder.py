@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import runpy
 import signal
 import socket
 import ssl
@@ -29,7 +30,7 @@ from wsproto.events import AcceptConnection, BytesMessage, Request
 
 from audit.records import Http, WebSocketMessage
 from audit.sources import read as records
-from tests.addons.proxies import free_port, mitmdump, needs_mitmdump, proxy
+from tests.addons.proxies import ADDONS, free_port, mitmdump, needs_mitmdump, proxy
 
 pytestmark = needs_mitmdump
 
@@ -287,6 +288,38 @@ def test_killed_at_any_moment_under_load_no_request_is_missing(flows: Path) -> N
     recorded = {record.path for record in records(flows, flows.name) if isinstance(record, Http)}
     assert len(seen) > 200
     assert seen <= recorded
+
+
+def test_what_was_written_is_brought_to_the_disk_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut takes what was not; a disk that refuses then ends the process."""
+    recorder = runpy.run_path(str(ADDONS / "recorder.py"))
+    assert recorder["SURFACE"] <= 1
+    monkeypatch.setitem(recorder["FlowFile"].keep_on_surface.__globals__, "SURFACE", 0.01)
+    file = recorder["FlowFile"](tmp_path / "flows.mitm")
+    surfaced: list[int] = []
+    at_disk, refused = threading.Event(), threading.Event()
+
+    def brought(fd: int) -> None:
+        surfaced.append(os.fstat(fd).st_size)
+        at_disk.set()
+        if len(surfaced) > 1:
+            raise OSError(5, "Input/output error")
+
+    def ended(code: int) -> None:
+        file.closing.set()
+        if code == 1:
+            refused.set()
+
+    monkeypatch.setattr(os, "fdatasync", brought)
+    monkeypatch.setattr(os, "_exit", ended)
+    threading.Thread(target=file.keep_on_surface, daemon=True).start()
+    file.append(b"2:{}}")
+    assert at_disk.wait(20)
+    assert surfaced == [5]
+    file.append(b"2:{}}")
+    assert refused.wait(20)
 
 
 def test_request_is_written_before_its_answer(flows: Path) -> None:

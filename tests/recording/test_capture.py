@@ -21,7 +21,7 @@ from audit.experiment import load
 from audit.protocols.notes import Alert, Sitting, decode
 from audit.recording.doctor import checkup
 from audit.recording.marks import mark, running
-from audit.records import Http
+from audit.records import Gap, Http
 from audit.sources import read
 from tests.addons.proxies import ROOT, free_port, needs_mitmdump
 
@@ -125,6 +125,9 @@ def test_a_careless_umask_and_a_careless_folder_change_nothing(tmp_path: Path) -
     finally:
         os.umask(before)
     assert {"wireguard.json", "keys.log", "events.jsonl", "experiment.toml"} <= set(modes)
+    (gap,) = read(folder / "events.jsonl", "events.jsonl")
+    assert isinstance(gap, Gap)
+    assert "QUIC (UDP port 443) refused" in gap.detail
     assert set(modes.values()) == {0o600}, modes
 
 
@@ -230,6 +233,17 @@ def test_the_doctor_answers_everything(tmp_path: Path) -> None:
     answers = list(checkup(tmp_path))
     assert {answer.result for answer in answers} <= {"good", "bad", "unknown"}
     assert not [answer for answer in answers if "could not be checked" in answer.detail]
-    assert len(answers) > 12
+    asked = " ".join(answer.check for answer in answers)
+    for what in (
+        "mitmproxy",
+        "addresses",
+        "TCP port 8080",
+        "UDP port 51820",
+        "firewall",
+        "clock",
+        "scapy",
+        "packets",
+    ):
+        assert what in asked, what
     done = command("doctor", "--json", tmp_path)
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == len(answers)

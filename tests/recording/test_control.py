@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from audit.recording.notebook import Notebook
 from audit.recording.onboarding import onboarding
 from audit.recording.proxy_mode import parse
 
+CHROMIUM = shutil.which("chromium")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
 
@@ -92,6 +94,15 @@ def test_without_the_token_there_is_nothing(control: Control, folder: Path) -> N
     assert ask(control, "/mark", {"mode": "normal"})[0] == 404
     assert not any(phase.start for phase in load(folder).phases)
     assert len(control.token) >= 32
+
+
+def test_a_second_click_on_a_phase_begins_no_other(control: Control, folder: Path) -> None:
+    base = f"/{control.token}/mark"
+    for _ in range(2):
+        assert ask(control, base, {"mode": "private", "setting": ""})[0] == 200
+    assert [phase.id for phase in load(folder).phases if phase.start] == ["private-1"]
+    assert ask(control, base, {"mode": "private", "setting": "opted-out"})[0] == 200
+    assert len([phase for phase in load(folder).phases if phase.start]) == 2
 
 
 def test_another_name_for_this_host_gets_nothing(control: Control) -> None:
@@ -168,3 +179,35 @@ def test_the_live_report_belongs_to_its_owner(folder: Path) -> None:
     looker.report(0)
     assert stat.S_IMODE((folder / live_report.NAME).stat().st_mode) == 0o600
     assert live_report.read(folder) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_plan_can_be_carried_out_without_a_mouse(control: Control, folder: Path) -> None:
+    """With the keys that the page names, and with Tab and Enter; and nothing is wider than a phone."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto(control.url)
+        page.wait_for_selector("#steps li")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.keyboard.press("2")
+        page.wait_for_selector("#normal[aria-pressed=true]")
+        before = page.text_content("#where")
+        page.wait_for_selector("#done:not([disabled])")
+        page.keyboard.press("d")
+        page.wait_for_function("text => document.getElementById('where').textContent !== text", arg=before)
+        page.keyboard.press("0")
+        page.wait_for_selector("#end[disabled]")
+        for name in ("idle", "normal", "private"):
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.id") == name
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#private[aria-pressed=true]")
+        browser.close()
+    started = {phase.id for phase in load(folder).phases if phase.start}
+    assert started == {"normal-1", "private-1"}
+    assert sum(step.at is not None for step in load(folder).steps) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -96,3 +97,19 @@ def test_hostile_notes_claim_nothing(tmp_path: Path) -> None:
     _, flow, _ = records(noted(tmp_path, hostile))
     assert isinstance(flow, Flow)
     assert (flow.src, flow.dst, flow.dport, flow.first) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(("policy", "told"), [("refuse", "fall back to TCP"), ("leave", "not observed")])
+def test_what_becomes_of_quic_is_told_also_where_nobody_tried(
+    tmp_path: Path, policy: Literal["refuse", "leave"], told: str
+) -> None:
+    started = notes.Sitting(time=T0, what="started", mode="wireguard", quic=policy)
+    path = noted(tmp_path, started, notes.Sitting(time=T0 + 9, what="stopped", mode="wireguard"))
+    (gap,) = records(path)
+    assert isinstance(gap, Gap)
+    assert gap.reason == "quic"
+    assert told in gap.detail
+
+
+def test_a_recording_of_a_mode_without_udp_says_nothing_of_quic(tmp_path: Path) -> None:
+    assert records(noted(tmp_path, notes.Sitting(time=T0, what="started", mode="regular"))) == []

@@ -2,7 +2,8 @@
 
 One sort groups the packets of a batch; keys are then compared exactly. A flow ends when its endpoints are
 silent for longer than `IDLE`, or when a new connection is opened between them (a SYN with another initial
-sequence number). Nothing depends on where a batch ends.
+sequence number, unless it is only late: the bytes before it are counted from that number on). Nothing
+depends on where a batch ends.
 
 Which side is the device's: an address the experiment names; else the sender, if the receiver is a
 multicast or broadcast address; else the only private one of two addresses; else the side that opened the
@@ -28,6 +29,7 @@ IDLE_TCP = 7_440 * _SECOND  # RFC 5382: no NAT may forget a connection earlier
 IDLE = 300 * _SECOND  # RFC 4787's recommendation
 SIDES: tuple[SideBy, ...] = ("told", "multicast", "private", "opened", "spoke_first")
 _SYN, _ACK = 0x02, 0x10
+_LATE = 1 << 16  # bytes that may be captured before the SYN they follow
 _INDEX_BITS = 21
 _ROOM = 1 << 17  # flows for which there is room from the start
 _COLUMNS: dict[str, type] = {
@@ -36,7 +38,7 @@ _COLUMNS: dict[str, type] = {
     "recent": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8, "side_by": np.uint8,
     "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
     "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
-    "tried": np.int64,
+    "tried": np.int64, "begun_a": np.int64, "begun_b": np.int64,
 }  # fmt: skip
 
 
@@ -77,6 +79,8 @@ class FlowTable:
     recent: I64  # time of the latest packet, which clocks that jump may put before `last`
     isn: I64  # initial sequence number of the side that opened it, -1: not seen
     isn_answer: I64
+    begun_a: I64  # sequence number of endpoint a that the first packet tells, -1: it tells none
+    begun_b: I64
     device_a: U8
     side_by: U8  # index in SIDES
     opener_a: U8
@@ -106,7 +110,8 @@ class FlowTable:
         rows = self._lookup(hashes[firsts], [column[firsts] for column in keys])
         time = packets.time.take(order)
         syns = _syns(packets, order)
-        splits = self._splits(starts, rows, time, packets.proto, order, syns)
+        ab = ~swap.take(order)
+        splits = self._splits(starts, rows, time, packets, order, ab, syns)
         if len(splits):
             group = np.cumsum(begins) - 1
             begins[splits] = True
@@ -114,7 +119,6 @@ class FlowTable:
             fresh = np.isin(all_starts, splits) | ~_member(all_starts, starts)
             rows = np.where(fresh, -1, rows[group[all_starts]])
             starts = all_starts
-        ab = ~swap.take(order)
         flags = packets.flags.take(order[starts])
         self._create(rows, packets, order, starts, keys, hashes, ab, flags)
         if len(order):
@@ -127,7 +131,9 @@ class FlowTable:
             self.isn_answer[owners[answers]] = packets.seq[order[syns.at[answers]]]
         return Grouped(order, starts, rows, ab)
 
-    def _splits(self, starts: I64, rows: I64, time: I64, proto: U8, order: I64, syns: _Syns) -> I64:
+    def _splits(
+        self, starts: I64, rows: I64, time: I64, packets: Packets, order: I64, ab: Bools, syns: _Syns
+    ) -> I64:
         """The places of the order where a new flow begins between known endpoints."""
         count = len(time)
         if not count:
@@ -137,7 +143,7 @@ class FlowTable:
         before[1:] = time[:-1]
         before[starts] = np.where(known, self.recent[rows], NO_TIME)
         late = np.flatnonzero((time - before > IDLE) & (before != NO_TIME) & (time != NO_TIME))
-        idle = np.where(proto[order[late]] == TCP, IDLE_TCP, IDLE)
+        idle = np.where(packets.proto[order[late]] == TCP, IDLE_TCP, IDLE)
         splits = late[time[late] - before[late] > idle]
         opening = syns.at[~syns.answer]
         opening = opening[~_member(opening, starts[~known])]
@@ -149,7 +155,15 @@ class FlowTable:
             row = rows[group]
             carried = np.where(row >= 0, self.isn[row], -1)
             last_isn = np.where(inside, syns.isn[previous], carried)
-            splits = np.union1d(splits, opening[last_isn != syns.isn[place]])
+            isn = syns.isn[place]
+            first = starts[group]
+            begun_a, begun_b = _begun(packets, order[first], ab[first])
+            begun_a = np.where(row >= 0, self.begun_a[row], begun_a)
+            begun_b = np.where(row >= 0, self.begun_b[row], begun_b)
+            begun = np.where(ab[opening], begun_a, begun_b)
+            ahead = begun - isn & 0xFFFFFFFF
+            only_late = (last_isn == -1) & (begun >= 0) & (ahead > 0) & (ahead <= _LATE)
+            splits = np.union1d(splits, opening[(last_isn != isn) & ~only_late])
         return splits
 
     def _create(
@@ -173,6 +187,7 @@ class FlowTable:
         self.first[new] = packets.time[firsts]
         self.last[new] = packets.time[firsts]
         self.isn[new] = self.isn_answer[new] = -1
+        self.begun_a[new], self.begun_b[new] = _begun(packets, firsts, ab[at])
         syn = flags[fresh] & _SYN != 0
         answered = syn & (flags[fresh] & _ACK != 0)
         opened = syn & ~answered
@@ -310,6 +325,13 @@ def _syns(packets: Packets, order: I64) -> _Syns:
     answer = packets.flags[which] & _ACK != 0
     isn = np.where(answer, packets.ack[which] - 1, packets.seq[which]) & 0xFFFFFFFF
     return _Syns(at, isn, answer)
+
+
+def _begun(packets: Packets, which: I64, ab: Bools) -> tuple[I64, I64]:
+    """The sequence numbers of endpoints a and b that these packets tell, -1 where they tell none."""
+    sender = np.where(packets.proto[which] == TCP, packets.seq[which], -1)
+    receiver = np.where(packets.flags[which] & _ACK != 0, packets.ack[which], -1)
+    return np.where(ab, sender, receiver), np.where(ab, receiver, sender)
 
 
 def _greater(packets: Packets) -> Bools:

@@ -27,7 +27,7 @@ def conversation(sport: int = 40_000, seq: int = 100) -> list[bytes]:
         craft.tcp(b"", seq, flags="S", sport=sport),
         craft.tcp(b"", 500, up=False, flags="SA", ack=seq + 1, sport=sport),
         craft.tcp(GET, seq + 1, ack=501, sport=sport),
-        craft.tcp(OK, 501, up=False, ack=seq + 1 + len(GET), sport=sport),
+        craft.tcp(OK, 501, up=False, ack=seq + 1 + len(GET) & 0xFFFFFFFF, sport=sport),
     ]
 
 
@@ -72,6 +72,22 @@ def test_ports_used_again_are_another_flow(tmp_path: Path) -> None:
     assert [r.flow for r in found if isinstance(r, Flow)] == ["f1", "f5"]
     assert [r.id for r in found if isinstance(r, Http)] == ["f1.0", "f5.0"]
     assert sum(isinstance(r, Flow) for r in craft.read(tmp_path, craft.pcap(conversation()[:1] * 3))) == 1
+
+
+@pytest.mark.parametrize("seq", [100, 0xFFFFFFF0])
+@pytest.mark.parametrize("chunk", [256, 1 << 20])
+def test_a_late_syn_opens_no_other_flow(tmp_path: Path, seq: int, chunk: int) -> None:
+    """Captured after the request it came before, where its answer comes still later or is lost."""
+    opens, answer, asked, told = conversation(seq=seq)
+    for order in ([asked, told, opens, answer], [asked, opens, told]):
+        found = craft.read(tmp_path, craft.pcap(order), chunk=chunk)
+        assert [r.flow for r in found if isinstance(r, Flow)] == ["f1"]
+        assert [r.path for r in found if isinstance(r, Http)] == ["/a?q=x"]
+    # one with a number of its own is another connection, whatever was seen of the one before
+    for other in (seq + 70_000, seq - 70_000):
+        packets = [asked, told, *conversation(seq=other & 0xFFFFFFFF)]
+        found = craft.read(tmp_path, craft.pcap(packets), chunk=chunk)
+        assert [r.flow for r in found if isinstance(r, Flow)] == ["f1", "f3"]
 
 
 def test_the_device_is_told_or_inferred(tmp_path: Path) -> None:

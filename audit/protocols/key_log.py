@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 MAX_SAME = 4
-"""Different secrets kept for one label and client random; real logs hold one, merged ones a few."""
+"""Different secrets kept for one label and client random from the logs, and as many from the capture; real logs
+hold one, merged ones a few."""
 MAX_SECRETS = 2_000_000
 MAX_LINE = 4_096
 
@@ -30,9 +31,9 @@ TRAFFIC: Final = ("CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0")
 _LINE = re.compile(
     rb"^[ \t]*+(?:QUIC_)?+(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
     rb"|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_[0-9N]{1,4}))"
-    rb"[ \t]++([0-9A-Fa-f]{64})[ \t]++([0-9A-Fa-f]{64,128}+)[ \t]*+\r?$"
+    rb"[ \t]++([0-9A-Fa-f]{64})[ \t]++([0-9A-Fa-f]{64,128}+)[ \t]*+$"
     rb"|^[ \t]*+RSA[ \t]++(?:Session-ID:([0-9A-Fa-f]{2,64}+)[ \t]++Master-Key:([0-9A-Fa-f]{96})"
-    rb"|([0-9A-Fa-f]{16})[ \t]++([0-9A-Fa-f]{96}))[ \t]*+\r?$",
+    rb"|([0-9A-Fa-f]{16})[ \t]++([0-9A-Fa-f]{96}))[ \t]*+$",
     re.MULTILINE,
 )
 
@@ -48,7 +49,8 @@ class Keys:
     """All secrets known so far. `count` grows with each, so that who found none can see when to ask again."""
 
     def __init__(self) -> None:
-        self._secrets: dict[tuple[str, bytes], tuple[Secret, ...]] = {}
+        # a hostile log may hold a hundred thousand: what is kept of each is little
+        self._secrets: dict[Origin, dict[str, dict[bytes, tuple[bytes, ...]]]] = {"keylog": {}, "dsb": {}}
         self._randoms: dict[bytes, None] = {}
         self.met: set[bytes] = set()
         """By what names of connections that were seen there are secrets."""
@@ -57,27 +59,34 @@ class Keys:
     def add(self, label: str, of: bytes, value: bytes, origin: Origin) -> None:
         """Take in a secret of a connection named by its client random (or, for RSA lines, by the first
         bytes of the encrypted premaster secret, or by the session id)."""
-        known = self._secrets.get((label, of), ())
-        if len(known) >= MAX_SAME or self.count >= MAX_SECRETS:
+        labels = self._secrets[origin]
+        named = labels.get(label)
+        if named is None:
+            named = labels[label] = {}
+        known = named.get(of)
+        if self.count >= MAX_SECRETS:
             return
-        if known and any(one.value == value for one in known):
+        if known is None:
+            named[of] = (value,)
+            if label not in (SESSION_MASTER, ENCRYPTED_PREMASTER):
+                self._randoms[of] = None
+        elif len(known) < MAX_SAME and value not in known:
+            named[of] = (*known, value)
+        else:
             return
-        self._secrets[label, of] = (*known, Secret(value, origin))
-        if len(of) == 32 and label not in (SESSION_MASTER, ENCRYPTED_PREMASTER):
-            self._randoms[of] = None
         self.count += 1
 
     def find(self, label: str, of: bytes) -> tuple[Secret, ...]:
-        """The secrets that may be the one asked for, in the order they came."""
-        return self._secrets.get((label, of), ())
+        """The secrets that may be the one asked for, those of the logs first, in the order they came."""
+        found: dict[bytes, Secret] = {}
+        for origin, labels in self._secrets.items():
+            for value in labels.get(label, {}).get(of, ()):
+                found.setdefault(value, Secret(value, origin))
+        return tuple(found.values())
 
     def meet(self, of: bytes) -> None:
         """A connection goes by this name: its client random, session id or encrypted premaster secret."""
-        if (
-            of in self._randoms
-            or (SESSION_MASTER, of) in self._secrets
-            or (ENCRYPTED_PREMASTER, of) in self._secrets
-        ):
+        if of in self._randoms or self.find(SESSION_MASTER, of) or self.find(ENCRYPTED_PREMASTER, of):
             self.met.add(of)
 
     def randoms(self) -> list[bytes]:
@@ -99,7 +108,7 @@ class Lines:
 
     def feed(self, text: bytes) -> None:
         """Take in the next bytes of the log."""
-        whole, newline, rest = (self._rest + text).rpartition(b"\n")
+        whole, newline, rest = (self._rest + text.replace(b"\r", b"\n")).rpartition(b"\n")
         self._rest = rest[-MAX_LINE:]
         if newline:
             self._read(whole)
@@ -109,8 +118,6 @@ class Lines:
         self._read(self._rest)
 
     def _read(self, text: bytes) -> None:
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         for label, random, secret, session, master, encrypted, premaster in _LINE.findall(text):
             if label:
                 if len(secret) in (64, 96):
@@ -130,7 +137,7 @@ def _label(written: bytes) -> str:
 
 def clean(text: bytes, of: Container[bytes] | None = None) -> bytes:
     """Only the lines that hold a secret (of connections with these names, see `Keys.meet`), each once."""
-    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = text.replace(b"\r", b"\n")
     lines = dict.fromkeys(
         match[0].strip() + b"\n" for match in _LINE.finditer(text) if of is None or _name(match) in of
     )

@@ -17,7 +17,7 @@ from audit.sources.opening import opened
 from audit.sources.pcap import pcap_file
 from audit.sources.pcap.batch import NO_TIME, Batch
 from audit.sources.pcap.decryption import belonging
-from audit.sources.pcap.decryption.ring import MAX_LOG
+from audit.sources.pcap.decryption.ring import MAX_LINES, MAX_LOG
 from audit.sources.pcap.window import Window
 
 _STEP = 1 << 20
@@ -48,7 +48,8 @@ def written(path: Path, log: bytes) -> Iterator[bytes]:
 def _lines(path: Path, of: Container[bytes]) -> bytes:
     try:
         with path.open("rb") as file:
-            return key_log.clean(file.read(MAX_LOG), of)
+            lines = file.read(MAX_LOG).replace(b"\r", b"\n").split(b"\n", MAX_LINES)
+            return key_log.clean(b"\n".join(lines[:MAX_LINES]), of)
     except OSError as error:
         raise BadCapture(
             path, f"the key log cannot be read ({error.strerror})", "name a key log file"

@@ -87,6 +87,25 @@ def test_a_growing_log_counts_line_by_line() -> None:
     assert keys.count == 1
 
 
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r", b"\n\r\n\n"])
+def test_long_logs_with_every_kind_of_line_end(ending: bytes) -> None:
+    lines = [b"CLIENT_RANDOM %064x %096x" % (n, n) for n in range(200)]
+    keys = read(ending.join(lines))
+    assert keys.count == 200
+    assert len(key_log.clean(ending.join(lines)).splitlines()) == 200
+
+
+def test_what_the_capture_carries_and_what_a_log_says_are_kept_apart() -> None:
+    """Wrong secrets in one do not leave out the right ones of the other."""
+    keys = Keys()
+    for n in range(9):
+        keys.add(key_log.MASTER, RANDOM, bytes((n,)) * 48, "keylog")
+    keys.add(key_log.MASTER, RANDOM, LONG, "dsb")
+    keys.add(key_log.MASTER, RANDOM, bytes(48), "dsb")
+    found = keys.find(key_log.MASTER, RANDOM)
+    assert found == (*(Secret(bytes((n,)) * 48, "keylog") for n in range(4)), Secret(LONG, "dsb"))
+
+
 def test_several_secrets_for_one_connection_are_kept_up_to_a_bound() -> None:
     text = "".join(f"CLIENT_RANDOM {RANDOM.hex()} {bytes((n,)).hex() * 48}\n" for n in range(50))
     keys = read(text.encode())

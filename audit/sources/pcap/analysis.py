@@ -370,7 +370,7 @@ class Analysis:
         kinds = payloads.telling_udp(data, packets, order[places], wanted)
         kinds[proto[places] == SCTP] = payloads.SCTP
         owners = np.repeat(rows, lengths)[places]
-        if self._ring is not None and self._ring.keys.count:
+        if self._ring is not None and self._ring.hopeful:
             self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
         kept = kinds > 0
         places, kinds, owners = places[kept], kinds[kept], owners[kept]

@@ -26,6 +26,7 @@ from audit.sources.shape import AsRecords, Shape
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
 _MAX_DAMAGES = 1_000
+_OPENED = frozenset({"tls", "http"})
 _WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
 
@@ -66,9 +67,12 @@ def read(
 
         ring = KeyRing(keys)
 
+    # who gives keys and asks for flows or gaps wants to know what was opened
+    looked_at = wanted | _OPENED if keys and wanted & {"flow", "gap"} else wanted
+
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
-            capture, wanted, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
+            capture, looked_at, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
         )
         damages: list[Gap] = []
         number = 1
@@ -89,6 +93,7 @@ def read(
             raise BadCapture(
                 path, f"no packet in it: {damages[0].detail}", "record it again", damages[0].offset or 0
             )
+        analysis.refresh()
         yield _shaped(analysis.finish(number), wanted, shape)
         if share == 0:
             gaps.extend([*damages, *unread(analysis, capture)])

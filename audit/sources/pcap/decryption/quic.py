@@ -93,7 +93,7 @@ class Talk:
             if self._lost or session.unread:
                 detail = f"of QUIC streams bytes are missing; {session.unread} packets were not opened"
                 teller.gap("lost", self._lost or None, detail)
-        elif self._ring.keys.count and self._greeted:
+        elif self._ring.hopeful and self._greeted:
             teller.observed("metadata_only", "no_key")
             teller.gap("no_key", None, session.refused)
 
@@ -191,7 +191,7 @@ class Quic:
 
     def feed(self, side: int, datagram: bytes) -> None:
         """A datagram that `side` sent. Raises Malformed if it is no QUIC."""
-        if self._talks or not self._ring.keys.count:
+        if self._talks or not self._ring.hopeful:
             self._feed(side, datagram)
             return
         # the client's first packet may be late, and nothing can be opened before it
@@ -287,7 +287,7 @@ class Quic:
     @property
     def wants_all(self) -> bool:
         """Whether packets without a long header can tell something."""
-        return bool(self._ring.keys.count) and any(not talk.session.refused for talk in self._talks.values())
+        return self._ring.hopeful and any(not talk.session.refused for talk in self._talks.values())
 
     def finish(self) -> None:
         """The flow ended."""

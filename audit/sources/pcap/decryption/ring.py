@@ -6,6 +6,7 @@ connections by their ids. It never says whether a secret fits.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from audit.sources.pcap.batch import Secrets
 MAX_LOG = 16 << 20
 """Bytes read of one key log, and of all secrets a capture carries: some 18,000 connections. Reading so much takes no
 longer than opening a hundred megabytes, so that a hostile log does not double the time of a run that matters."""
+MAX_LINES = 100_000
+"""Lines read of the same: those of TLS 1.3 are longer than 160 bytes on the average, but short and empty ones cost
+more than they weigh."""
 MAX_PATHS = 16_384
 MIN_ID, MAX_ID = 4, 20
 """Bytes of a connection id below which it may be another one's by chance."""
@@ -31,6 +35,24 @@ class _Log:
     file: BinaryIO
     lines: Lines
     read: int = 0
+    breaks: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more of it is read."""
+        return self.read >= MAX_LOG or self.breaks >= MAX_LINES
+
+    def more(self) -> bytes:
+        """Its next bytes. Processes that share the open file each have their own place in it, unless it is a
+        pipe, which was read to its end before there were several."""
+        if self.file.seekable():
+            return os.pread(self.file.fileno(), _STEP, self.read)
+        return self.file.read(_STEP)
+
+
+def _breaks(text: bytes) -> int:
+    """How many lines end here, in whatever way."""
+    return max(text.count(b"\n"), text.count(b"\r"))
 
 
 class KeyRing:
@@ -45,7 +67,7 @@ class KeyRing:
         self.resumable = Resumable()
         self.paths: dict[bytes, object] = {}
         """Whose each QUIC connection id is."""
-        self._carried = 0
+        self._carried = self._carried_breaks = 0
         self._logs: list[_Log] = []
         for path in logs:
             try:
@@ -74,17 +96,28 @@ class KeyRing:
         return None
 
     @property
+    def hopeful(self) -> bool:
+        """Whether there are secrets, or a log that may have some yet."""
+        return self.keys.count > 0 or bool(self._logs)
+
+    @property
     def cut(self) -> bool:
         """Whether more secrets were given than are read."""
-        return self._carried > MAX_LOG or any(log.read >= MAX_LOG for log in self._logs)
+        return not self._room or any(log.full for log in self._logs)
+
+    @property
+    def _room(self) -> bool:
+        """Whether the capture's own secrets are not yet too many."""
+        return self._carried <= MAX_LOG and self._carried_breaks <= MAX_LINES
 
     def refresh(self) -> None:
         """Take in what was added to the key logs since."""
         for log in self._logs:
             grown = False
-            while log.read < MAX_LOG and (text := log.file.read(_STEP)):
+            while not log.full and (text := log.more()):
                 log.lines.feed(text)
                 log.read += len(text)
+                log.breaks += _breaks(text)
                 grown = True
             if grown:
                 log.lines.finish()
@@ -92,7 +125,8 @@ class KeyRing:
     def block(self, block: Secrets) -> None:
         """Take in a Decryption Secrets Block; kinds other than the TLS key log are passed over."""
         self._carried += len(block.data)
-        if block.kind == _TLS_KEY_LOG and self._carried <= MAX_LOG:
+        self._carried_breaks += _breaks(block.data)
+        if block.kind == _TLS_KEY_LOG and self._room:
             lines = Lines(self.keys, "dsb")
             lines.feed(block.data)
             lines.finish()

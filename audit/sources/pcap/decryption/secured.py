@@ -49,9 +49,9 @@ class Secured:
         session = self._session
         if events:
             self._events(events)
-        elif not session.refused and self._ring.keys.count:
+        elif not session.refused and self._ring.hopeful:
             return  # nearly always
-        hopeless = session.refused or (not self._ring.keys.count and session.sealed)
+        hopeless = session.refused or (not self._ring.hopeful and session.sealed)
         if hopeless or (self._inner is not None and self._inner.done):
             self._end()
 
@@ -116,6 +116,6 @@ class Secured:
                 teller.gap("lost", self._missing or None, detail)
             if session.refused:
                 teller.gap("unsupported", None, session.refused)
-        elif self._ring.keys.count and self._greeted:
+        elif self._ring.hopeful and self._greeted:
             teller.observed("metadata_only", "no_key")
             teller.gap("no_key", None, session.refused or "no secret of this connection was given")

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from audit.cli import cli
 from audit.protocols import key_log, tls_protection, tls_session
 from audit.records import AnyRecord, Flow, Gap, Http, WebSocketMessage
-from audit.sources import BadCapture
+from audit.sources import BadCapture, Wanted, read
 from tests.sources.pcap import craft
 
 from . import talks
@@ -176,6 +176,114 @@ def test_a_log_that_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not [r for r in talks.opened(capture, log) if isinstance(r, Gap) and r.reason == "limit"]
     log.write_bytes(log.read_bytes() + b"#" * 1_000)
     assert [r for r in talks.opened(capture, log) if isinstance(r, Gap) and r.reason == "limit"]
+
+
+def test_empty_lines_are_not_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from audit.protocols.key_log import Lines
+    from audit.sources.pcap.decryption import ring
+
+    fed: list[int] = []
+    real = Lines.feed
+
+    def counted(self: Lines, text: bytes) -> None:
+        fed.append(len(text))
+        real(self, text)
+
+    monkeypatch.setattr(Lines, "feed", counted)
+    bad = tmp_path / "bad.log"
+    for nothing in (b"\n", b"\r\n", b"\r"):
+        fed.clear()
+        bad.write_bytes(nothing * (6 << 20))
+        log = ring.KeyRing((bad,))
+        assert log.cut
+        assert sum(fed) <= 1 << 20
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    said = talks.https(wire, ends, 4, 1)
+    right = (tmp_path / "keys.log").read_bytes()
+    many = right + b"\n" * (2 << 20)
+    found = talks.opened(pcapng(wire, {0: right, 1: many, 2: many, 3: right}, tmp_path))
+    assert talks.exchanged(found) == said
+    assert [r.reason for r in found if isinstance(r, Gap)] == ["limit"]
+    assert sum(fed) <= 1 << 20 | len(right)
+
+
+def test_several_sources_at_once(tmp_path: Path) -> None:
+    """A block of the capture, a log, and a log of sessions: each connection is opened by what has its secrets."""
+    wire = Wire()
+    folders = [tmp_path / name for name in ("carried", "logged", "session", "nowhere")]
+    said = []
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        old = number == 2
+        version = ssl.TLSVersion.TLSv1_2 if old else ssl.TLSVersion.TLSv1_3
+        ends = talks.contexts(
+            folder,
+            version=version,
+            ciphers="AES128-SHA" if old else "",
+            options=ssl.OP_NO_TICKET if old else 0,
+        )
+        pair = talks.Pair(ends, wire.tcp(40_001 + number))
+        said += [talks.http1(talks.say_over(pair), number, 3)]
+        if old:
+            master = (folder / "keys.log").read_text().split()[-1]
+            name = pair.client.session.id.hex()  # type: ignore[union-attr]
+            (folder / "keys.log").write_text(f"RSA Session-ID:{name} Master-Key:{master}\r\n")
+    carried, *logs, _ = (folder / "keys.log" for folder in folders)
+    capture = pcapng(wire, {0: carried.read_bytes()}, tmp_path)
+    found = talks.opened(capture, *logs)
+    assert talks.exchanged(found) == said[0] + said[1] + said[2]
+    told = {r.sport: (r.observability, r.reason, r.secured_by) for r in found if isinstance(r, Flow)}
+    assert told == {
+        40_001: ("observed", None, "dsb"),
+        40_002: ("observed", None, "keylog"),
+        40_003: ("observed", None, "keylog"),
+        40_004: ("metadata_only", "no_key", None),
+    }
+    assert {(r.sport, r.secured_by) for r in found if isinstance(r, Http)} == {
+        (port, secured) for port, (_, _, secured) in told.items() if secured
+    }
+    run = CliRunner().invoke(
+        cli,
+        ["inspect", str(capture), "--kind", "flow,gap", *(x for log in logs for x in ("--keys", str(log)))],
+    )
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert {line["sport"]: line["secured_by"] for line in lines if line.get("secured_by")} == {
+        40_001: "dsb", 40_002: "keylog", 40_003: "keylog",
+    }  # fmt: skip
+    (closed,) = (line for line in lines if line["kind"] == "flow" and not line.get("secured_by"))
+    assert (closed["sport"], closed["reason"]) == (40_004, "no_key")
+    (why,) = (line for line in lines if line["kind"] == "gap")
+    assert (why["reason"], why["detail"]) == ("no_key", "no secret of this connection was given")
+
+
+def test_a_log_that_is_written_while_a_capture_is_followed(tmp_path: Path) -> None:
+    """The secrets come after the packets, the last of them when nothing more follows."""
+    wire, log = Wire(), tmp_path / "keys.log"
+    ends = talks.contexts(tmp_path)
+    said, logged, borders = [], [0], [0]
+    for number in range(2):
+        pair = talks.Pair(ends, wire.tcp(40_001 + number))
+        said += talks.http1(talks.say_over(pair), number, 1)
+        logged.append(log.stat().st_size)
+        borders.append(len(wire.pcap()))
+    lines, packets = log.read_bytes(), wire.pcap()
+    cut = 160  # within the first secret
+    log.write_bytes(lines[:cut])
+    capture = tmp_path / "grows.pcap"
+    capture.write_bytes(packets[: borders[1]])
+    steps = iter([(packets[borders[1] :], lines[cut : logged[1]]), (b"", lines[logged[1] :])])
+
+    def more() -> bool:
+        step = next(steps, None)
+        for path, added in zip((capture, log), step or (), strict=False):
+            with path.open("ab") as file:
+                file.write(added)
+        return step is not None
+
+    found = list(read(capture, capture.name, Wanted(keys=(log,), bodies=True, more=more)))
+    assert talks.exchanged(found) == said
+    assert not [r for r in found if isinstance(r, Gap)]
 
 
 def test_har_full_and_pcapng(tmp_path: Path) -> None:

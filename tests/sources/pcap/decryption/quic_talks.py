@@ -6,6 +6,7 @@ import io
 import random
 import ssl
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from aioquic.h3.connection import H3Connection
@@ -19,21 +20,21 @@ from aioquic.tls import CipherSuite, SessionTicket
 
 from . import talks
 from .talks import Exchanged, digest
-from .wire import Wire
+from .wire import CLIENT, Wire
 
 V1, V2 = QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2
-_CLIENT, _SERVER = ("10.9.0.2", 50_000), ("192.0.2.7", 443)
+_SERVER = ("192.0.2.7", 443)
 
 
 class Link:
-    """Two ends and the wire between them; `port` is the client's and may change."""
+    """Two ends and the wire between them; `address` and `port` are the client's and may change."""
 
     def __init__(
         self, wire: Wire, folder: Path, *, versions: tuple[int, ...] = (V1,), suite: CipherSuite | None = None,
         alpn: str = "h3", ticket: SessionTicket | None = None, tickets: dict[bytes, SessionTicket] | None = None,
         retry: bool = False, refused: bool = False,
     ) -> None:  # fmt: skip
-        self.wire, self.port = wire, 50_000
+        self.wire, self.address, self.port = wire, CLIENT, 50_000
         self._log = io.StringIO()
         self._folder = folder
         self.tickets: list[SessionTicket] = []
@@ -93,12 +94,12 @@ class Link:
             logged = len(self._events())
             up = [data for data, _ in self.client.datagrams_to_send(self.now)]
             for data in up:
-                self.wire.udp(data, up=True, sport=self.port)
-                self.server.receive_datagram(data, (_CLIENT[0], self.port), self.now)
+                self.wire.udp(data, up=True, sport=self.port, client=self.address)
+                self.server.receive_datagram(data, (str(IPv4Address(self.address)), self.port), self.now)
             self._watch(up, self._events()[logged:])
             down = [data for data, _ in self.server.datagrams_to_send(self.now)]
             for data in down:
-                self.wire.udp(data, up=False, sport=self.port)
+                self.wire.udp(data, up=False, sport=self.port, client=self.address)
                 self.client.receive_datagram(data, _SERVER, self.now)
             if not up and not down:
                 break

@@ -8,7 +8,7 @@ to send (bare acknowledgements) is not asked for.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -214,12 +214,41 @@ def test_http3(tmp_path: Path, seed: int, bodies: Bodies) -> None:
     check(records, asked, harmed, bodies, 0.5)
 
 
-def test_late_packets_cost_nothing(tmp_path: Path) -> None:
-    wire = Wire()
-    ends = talks.contexts(tmp_path)
+def _late_http1(wire: Wire, folder: Path) -> list[Exchanged]:
+    ends = talks.contexts(folder)
+    return [one for n in range(5) for one in talks.https(wire, ends, n, 12, 40_000 + n)]
+
+
+def _late_http2(wire: Wire, folder: Path) -> list[Exchanged]:
+    ends = talks.contexts(folder, alpn="h2")
     said: list[Exchanged] = []
     for number in range(5):
-        said += talks.https(wire, ends, number, 12, 40_000 + number)
-    records = talks.opened(wire.harmed(7, late=LATE).write(tmp_path), tmp_path / "keys.log")
+        on = wire.tcp(40_000 + number)
+        said += talks.http2(talks.say_over(talks.Pair(ends, on)), number, 24, largest=20_000)
+        on.close()
+    return said
+
+
+def _late_http3(wire: Wire, folder: Path) -> list[Exchanged]:
+    said: list[Exchanged] = []
+    for number in range(5):
+        link = Link(wire, folder)
+        link.port += number
+        http = Http3(link)
+        http.begin()
+        http.ask(number, 24)
+        link.log()
+        said += http.seen
+    return said
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("talk", [_late_http1, _late_http2, _late_http3])
+def test_late_packets_cost_nothing(
+    tmp_path: Path, talk: Callable[[Wire, Path], list[Exchanged]], seed: int
+) -> None:
+    wire = Wire()
+    said = talk(wire, tmp_path)
+    records = talks.opened(wire.harmed(seed, late=LATE).write(tmp_path), tmp_path / "keys.log")
     assert sorted(talks.exchanged(records)) == sorted(said)
     assert not [r for r in records if isinstance(r, Gap)]

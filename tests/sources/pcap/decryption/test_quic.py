@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from aioquic.tls import CipherSuite
 
 from audit.protocols import dns
 from audit.records import Dns, Flow, Gap, Http
+from audit.sources.opening import opened as open_file
+from audit.sources.pcap import reading
 
 from . import talks
 from .quic_talks import V1, V2, Http3, Link
-from .wire import Wire
+from .wire import CLIENT, Wire
 
 SUITES = [
     CipherSuite.AES_128_GCM_SHA256,
@@ -85,21 +88,41 @@ def test_key_updates_of_both_sides(tmp_path: Path) -> None:
     check(link, http, tmp_path)
 
 
-def test_a_connection_that_moves_to_another_port(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [2_048, 12 << 20])
+@pytest.mark.parametrize(
+    "place", [(CLIENT, 50_777), (bytes((198, 51, 100, 9)), 50_000)], ids=["port", "address"]
+)
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_connection_that_moves(
+    tmp_path: Path, place: tuple[bytes, int], announced: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To another port or network, under a new connection id or, where only a router forgot it, the same."""
+    monkeypatch.setattr(reading, "_WORTH_SHARING", 0)
     link = Link(Wire(), tmp_path)
     http = Http3(link)
     http.begin()
 
     def move(number: int) -> None:
         if number == 8:
-            link.port = 50_777
-            link.client.change_connection_id()
+            link.address, link.port = place
+            if announced:
+                link.client.change_connection_id()
         link.carry()
 
     http.ask(4, 24, between=move)
-    records = check(link, http, tmp_path)
-    flows = [r for r in records if isinstance(r, Flow)]
-    assert [(flow.sport, flow.secured_by) for flow in flows] == [(50_000, "keylog"), (50_777, "keylog")]
+    check(link, http, tmp_path)
+    capture, log = link.wire.write(tmp_path), link.log()
+    for jobs in (1, 3):
+        with open_file(capture, "c") as source:
+            records = list(
+                reading.read(capture, source, "c", keys=(log,), chunk=chunk, jobs=jobs, bodies=True)
+            )
+        assert sorted(talks.exchanged(records)) == sorted(http.seen)
+        flows = [r for r in records if isinstance(r, Flow)]
+        before, after = (("10.9.0.2", 50_000), (str(IPv4Address(place[0])), place[1]))
+        assert [(flow.src, flow.sport, flow.secured_by, flow.names["sni"]) for flow in flows] == [
+            (*where, "keylog", ("made.example",)) for where in (before, after)
+        ]
 
 
 def test_early_data_of_a_resumed_connection(tmp_path: Path) -> None:

@@ -124,17 +124,26 @@ def _encrypted_premaster(wire: Wire) -> bytes:
     raise AssertionError("no ClientKeyExchange")
 
 
+class Inside:
+    """A connection inside of another one."""
+
+    def __init__(self, outer: talks.Pair) -> None:
+        self._outer = outer
+
+    def send(self, data: bytes, *, up: bool) -> None:
+        self._outer.say(data, up=up)
+
+
+CONNECT = b"CONNECT made.example:443 HTTP/1.1\r\nHost: made.example:443\r\n\r\n"
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
 def test_tls_in_tls_in_connect(tmp_path: Path) -> None:
     wire = Wire()
     outer = talks.Pair(talks.contexts(tmp_path, log="outer.log"), wire.tcp(40_001))
-    outer.say(b"CONNECT made.example:443 HTTP/1.1\r\nHost: made.example:443\r\n\r\n", up=True)
-    outer.say(b"HTTP/1.1 200 Connection established\r\n\r\n", up=False)
-
-    class Tunnel:
-        def send(self, data: bytes, *, up: bool) -> None:
-            outer.say(data, up=up)
-
-    inner = talks.Pair(talks.contexts(tmp_path, log="inner.log"), Tunnel())  # type: ignore[arg-type]
+    outer.say(CONNECT, up=True)
+    outer.say(ESTABLISHED, up=False)
+    inner = talks.Pair(talks.contexts(tmp_path, log="inner.log"), Inside(outer))  # type: ignore[arg-type]
     said = talks.http1(talks.say_over(inner), 6, 4)
     capture = wire.write(tmp_path)
     records = talks.opened(capture, tmp_path / "outer.log", tmp_path / "inner.log")
@@ -144,6 +153,45 @@ def test_tls_in_tls_in_connect(tmp_path: Path) -> None:
     assert [r.method for r in without if isinstance(r, Http)] == ["CONNECT"]
     assert [r.reason for r in without if isinstance(r, Gap)] == ["no_key"]
     assert len([r for r in without if isinstance(r, Tls)]) == 2
+
+
+@pytest.mark.parametrize("inside", [V.TLSv1_2, V.TLSv1_3])
+@pytest.mark.parametrize("outside", [V.TLSv1_2, V.TLSv1_3])
+def test_tls_right_inside_of_tls(tmp_path: Path, outside: ssl.TLSVersion, inside: ssl.TLSVersion) -> None:
+    wire = Wire()
+    outer = talks.Pair(talks.contexts(tmp_path, version=outside), wire.tcp(40_001))
+    ends = talks.contexts(tmp_path, version=inside, alpn="h2")
+    inner = talks.Pair(ends, Inside(outer))  # type: ignore[arg-type]
+    said = talks.http2(talks.say_over(inner), 6, 8)
+    records = talks.opened(wire.write(tmp_path), tmp_path / "keys.log")
+    assert sorted(talks.exchanged(records)) == sorted(said)
+    assert len([r for r in records if isinstance(r, Tls)]) == 2
+    assert not [r for r in records if isinstance(r, Gap)]
+
+
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_tls_behind_connect_in_clear(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    wire = Wire()
+    on = wire.tcp(40_001, 3_128)
+    on.send(CONNECT, up=True)
+    on.send(ESTABLISHED, up=False)
+    pair = talks.Pair(talks.contexts(tmp_path, version=version), on)
+    said = talks.http1(talks.say_over(pair), 6, 4)
+    records = talks.opened(wire.write(tmp_path), tmp_path / "keys.log")
+    assert talks.exchanged(records)[1:] == said
+    assert next((r.method, r.secured_by) for r in records if isinstance(r, Http)) == ("CONNECT", "cleartext")
+    assert {r.secured_by for r in records if isinstance(r, Http)} == {"cleartext", "keylog"}
+    (flow,) = (r for r in records if isinstance(r, Flow))
+    assert (flow.observability, flow.secured_by) == ("observed", "keylog")
+    closed = talks.opened(tmp_path / "made.pcap", _other_log(tmp_path))
+    assert [r.method for r in closed if isinstance(r, Http)] == ["CONNECT"]
+    assert [r.reason for r in closed if isinstance(r, Gap)] == ["no_key"]
+
+
+def _other_log(folder: Path) -> Path:
+    path = folder / "other.log"
+    path.write_text(f"CLIENT_RANDOM {'11' * 32} {'22' * 48}\n")
+    return path
 
 
 def test_a_secret_that_does_not_fit_is_not_believed(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ class Wire:
         self.packets: list[bytes] = []
         self.segment = segment
 
-    def udp(self, payload: bytes, *, up: bool, sport: int = 50_000, dport: int = 443) -> None:
-        """A datagram of the client (`up`) or the server."""
+    def udp(
+        self, payload: bytes, *, up: bool, sport: int = 50_000, dport: int = 443, client: bytes = CLIENT
+    ) -> None:
+        """A datagram of the client (`up`), who is at this address, or of the server."""
         ports = (sport, dport) if up else (dport, sport)
         header = struct.pack(">HHHH", *ports, 8 + len(payload), 0)
-        self.packets.append(_ip(17, header + payload, up=up))
+        self.packets.append(_ip(17, header + payload, up=up, client=client))
 
     def tcp(self, sport: int, dport: int = 443) -> Tcp:
         """A connection, shaken hands on."""
@@ -93,8 +95,8 @@ class Tcp:
         self._wire.packets.append(_ip(6, header + data, up=up))
 
 
-def _ip(protocol: int, payload: bytes, *, up: bool) -> bytes:
-    ends = (CLIENT, SERVER) if up else (SERVER, CLIENT)
+def _ip(protocol: int, payload: bytes, *, up: bool, client: bytes = CLIENT) -> bytes:
+    ends = (client, SERVER) if up else (SERVER, client)
     return (
         struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0, *ends) + payload
     )

@@ -31,7 +31,7 @@ from mitmproxy.net.dns import classes, types
 from mitmproxy.net.http import url
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from audit.recording import dead_end
+from audit.recording import answered, dead_end
 
 TEST_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 TTL = 60  # seconds
@@ -151,7 +151,8 @@ class OfflineAnswers:
         self.way_out = ("", 0)
 
     def load(self, loader: Loader) -> None:
-        """Declares the option."""
+        """Declares the option, and says which hosts are ours."""
+        answered.claim(self.ours)
         loader.add_option("offline_domains", str, ALL, "Domains to answer for, with commas; * is all hosts.")
 
     def configure(self, updated: set[str]) -> None:

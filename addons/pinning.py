@@ -9,6 +9,7 @@ app works; of such a connection the sizes and times of the TLS records are noted
 
 - An alert counts at once. A connection closed during the handshake, or closed after it without a word, counts when it
   happened several times in a row and never went well: browsers open connections that they do not use.
+- A host that is answered on this computer is never let through to: there is nobody beyond.
 - When a client that only refused so far accepts a certificate for the first time, ours has just been installed: what
   it refused before is forgotten.
 
@@ -31,6 +32,7 @@ from mitmproxy.tls import ClientHelloData, TlsData
 
 from audit.protocols import tls
 from audit.protocols.notes import Passed, Passing, Records, Refused
+from audit.recording import answered
 from audit.recording.notebook import Notebook
 
 ALERT = re.compile(r"\balert ([a-z_ ]+[a-z])")
@@ -112,7 +114,7 @@ class Pinning:
     def tls_clienthello(self, data: ClientHelloData) -> None:
         """Lets through who is known to refuse; else remembers who is trying."""
         attempt = attempt_of(data)
-        if ctx.options.passthrough and attempt in self.refused:
+        if may_pass(attempt) and attempt in self.refused:
             self.pass_through(data)
         else:
             remember(self.attempts, data.context.client.id, (attempt, data))
@@ -186,11 +188,17 @@ class Pinning:
         if enough:
             self.doubts.pop(attempt, None)
             remember(self.refused, attempt, None)
-        passes = enough and ctx.options.passthrough
+        passes = enough and may_pass(attempt)
         if self.book:
             self.book.write_or_stop(
                 Refused(time=time.time(), how=how, alert=alert, passes_next=passes, **facts(data))
             )
+
+
+def may_pass(attempt: Attempt) -> bool:
+    """Whether a client that refuses may be let through: not where nobody is beyond, as with our self-test, which is
+    first loaded before the certificate is installed and then again."""
+    return bool(ctx.options.passthrough) and not answered.here(attempt.host)
 
 
 def remember(known: dict[Any, Any], key: object, value: object) -> None:

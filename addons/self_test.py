@@ -22,7 +22,7 @@ from mitmproxy.net.dns import classes, types
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from audit.protocols.notes import Contact
-from audit.recording import dead_end
+from audit.recording import answered, dead_end
 from audit.recording.notebook import Notebook
 
 HOST, ADDRESS = "privacy-audit.test", "198.18.0.1"
@@ -63,8 +63,9 @@ class SelfTest:
         self.way_out = ("", 0)
 
     def load(self, loader: Loader) -> None:
-        """Declares the option."""
+        """Declares the option, and says which host is ours."""
         loader.add_option("events_file", str, "", "File that notes beside the traffic are appended to.")
+        answered.claim(lambda host: host in (HOST, ADDRESS))
 
     def configure(self, updated: set[str]) -> None:
         """Opens the file."""

@@ -183,3 +183,28 @@ def test_closing_after_the_handshake_again_and_again_is_a_refusal(flows: Path, u
         assert talk(port, upstream, pinned(upstream)) == ANSWER
     (refused,) = (note for note in notes(events) if isinstance(note, Refused))
     assert refused.how == "silent"
+
+
+@pytest.mark.parametrize("host", ["privacy-audit.test", "wren-k7m2.example"])
+def test_what_is_answered_here_is_read_as_soon_as_the_certificate_is_installed(
+    flows: Path, host: str
+) -> None:
+    """The self-test is loaded once before and once after; so may be the page of a planted address."""
+    events = flows.with_name("events.jsonl")
+    options = (f"events_file={events}", "offline_domains=wren-k7m2.example")
+    with proxy(flows, addons=("recorder.py", "pinning.py", "offline_answers.py", "self_test.py"), options=options) as (_, port):  # fmt: skip
+        trusting = ssl.create_default_context(cafile=str(flows.parent.parent / "conf/mitmproxy-ca-cert.pem"))
+        for context in (ssl.create_default_context(), trusting):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+                raw.sendall(f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+                assert b" 200 " in raw.recv(4096)
+                if context is not trusting:
+                    with pytest.raises(ssl.SSLError):
+                        context.wrap_socket(raw, server_hostname=host)
+                    until(lambda: any(isinstance(note, Refused) for note in notes(events)))
+                    continue
+                with context.wrap_socket(raw, server_hostname=host) as connection:
+                    connection.sendall(f"GET /trusted.svg HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    assert not [note for note in notes(events) if isinstance(note, Passing)]
+    assert not any(note.passes_next for note in notes(events) if isinstance(note, Refused))

@@ -143,27 +143,28 @@ class Http3:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self._client: H3Connection | None = None
-        self._server: H3Connection | None = None
+        self.client: H3Connection | None = None
+        self.server: H3Connection | None = None
         self.seen: list[Exchanged] = []
 
     def begin(self, *, early: bool = False) -> None:
         """Shake hands; with `early`, do not wait for it."""
         if not early:
             self.link.carry()
-        self._client = H3Connection(self.link.client)
+        self.client = H3Connection(self.link.client)
         if not early:
-            self._server = H3Connection(self.link.server)
-            self._told()
+            self.server = H3Connection(self.link.server)
+            self.told()
 
-    def _told(self) -> list[tuple[bool, H3Event]]:
+    def told(self) -> list[tuple[bool, H3Event]]:
+        """Let the ends speak; what each was told of HTTP/3, the server first."""
         self.link.carry()
         told: list[tuple[bool, H3Event]] = []
-        for up, end in ((True, self._server), (False, self._client)):
+        for up, end in ((True, self.server), (False, self.client)):
             events, self.link.heard[up] = self.link.heard[up], []
             for event in events:
                 if end is None and isinstance(event, ProtocolNegotiated):
-                    self._server = end = H3Connection(self.link.server)
+                    self.server = end = H3Connection(self.link.server)
                 if end is not None:
                     told += [(up, made) for made in end.handle_event(event)]  # type: ignore[arg-type]
         return told
@@ -171,7 +172,7 @@ class Http3:
     def _until_all_is_asked(self, count: int) -> list[tuple[bool, H3Event]]:
         told: list[tuple[bool, H3Event]] = []
         for _ in range(20):
-            told += self._told()
+            told += self.told()
             if sum(up and getattr(event, "stream_ended", False) for up, event in told) == count:
                 return told
             self.link.wait()
@@ -185,11 +186,11 @@ class Http3:
         for first in range(0, count, 4):
             bodies: dict[int, list[bytes]] = {}
             fields: dict[int, dict[bytes, bytes]] = {}
-            assert self._client is not None
+            assert self.client is not None
             for number in range(first, min(first + 4, count)):
                 stream = self.link.client.get_next_available_stream_id()
                 sent = chance.randbytes(chance.randrange(largest)) if chance.random() < 0.5 else b""
-                self._client.send_headers(
+                self.client.send_headers(
                     stream,
                     [(b":method", b"POST" if sent else b"GET"), (b":scheme", b"https"),
                      (b":authority", b"made.example"), (b":path", f"/{seed}/{number}?q=word+{number}".encode()),
@@ -198,27 +199,27 @@ class Http3:
                     end_stream=not sent,
                 )  # fmt: skip
                 if sent:
-                    self._client.send_data(stream, sent, end_stream=True)
+                    self.client.send_data(stream, sent, end_stream=True)
             for up, event in self._until_all_is_asked(min(count - first, 4)):
                 if up and isinstance(event, HeadersReceived):
                     fields[event.stream_id] = dict(event.headers)
                     bodies.setdefault(event.stream_id, [])
                 elif up and isinstance(event, DataReceived):
                     bodies.setdefault(event.stream_id, []).append(event.data)
-            assert self._server is not None
+            assert self.server is not None
             for stream, asked in fields.items():
                 answer = chance.randbytes(chance.randrange(largest))
-                self._server.send_headers(
+                self.server.send_headers(
                     stream, [(b":status", b"200"), (b"server", b"made for tests"), (b"x-turn", asked[b"x-turn"]),
                              (b"content-length", str(len(answer)).encode())]
                 )  # fmt: skip
-                self._server.send_data(stream, answer, end_stream=True)
+                self.server.send_data(stream, answer, end_stream=True)
                 body = b"".join(bodies[stream])
                 self.seen.append(
                     Exchanged(
                         asked[b":method"].decode(), asked[b":path"].decode(), digest(body), digest(answer)
                     )
                 )
-            self._told()
+            self.told()
             if between is not None:
                 between(first)

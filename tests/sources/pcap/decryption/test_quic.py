@@ -9,7 +9,7 @@ import pytest
 from aioquic.tls import CipherSuite
 
 from audit.protocols import dns
-from audit.records import Dns, Flow, Gap, Http
+from audit.records import Dns, Flow, Gap, Http, WebSocketMessage
 from audit.sources.opening import opened as open_file
 from audit.sources.pcap import reading
 
@@ -178,6 +178,44 @@ def test_datagrams_are_counted(tmp_path: Path) -> None:
     records = talks.opened(link.wire.write(tmp_path), link.log())
     (gap,) = (r for r in records if isinstance(r, Gap))
     assert (gap.reason, gap.detail) == ("unsupported", "3 QUIC datagrams up, 0 down, outside of streams")
+
+
+def test_websocket_and_push_inside(tmp_path: Path) -> None:
+    """A WebSocket connection in a stream (RFC 9220), and a response that was not asked for (RFC 9114, 4.6)."""
+    link = Link(Wire(), tmp_path)
+    http = Http3(link)
+    http.begin()
+    client, server = http.client, http.server
+    stream = link.client.get_next_available_stream_id()
+    fields = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"https"),
+              (b":authority", b"made.example"), (b":path", b"/live?q=1")]  # fmt: skip
+    client.send_headers(stream, fields)
+    link.carry()
+    server.send_headers(stream, [(b":status", b"200")])
+    link.carry()
+    for said in (b"\x81\x85\0\0\0\0hel", b"lo", b"\x02\x82\0\0\0\0\xff\xfe", b"\x80\x81\0\0\0\0\xfd"):
+        client.send_data(stream, said, end_stream=False)
+        link.carry()
+    server.send_data(stream, b"\x81\x03yes", end_stream=False)
+    link.carry()
+    asking = link.client.get_next_available_stream_id()
+    asked = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"made.example")]
+    client.send_headers(asking, [*asked, (b":path", b"/page")], end_stream=True)
+    link.carry()
+    http.told()
+    pushed = server.send_push_promise(asking, [*asked, (b":path", b"/style")])
+    for one, body in ((pushed, b"pushed body"), (asking, b"page")):
+        server.send_headers(one, [(b":status", b"200")])
+        server.send_data(one, body, end_stream=True)
+    link.carry()
+    records = talks.opened(link.wire.write(tmp_path), link.log())
+    messages = [(r.url, r.direction, r.data) for r in records if isinstance(r, WebSocketMessage)]
+    url = "wss://made.example/live?q=1"
+    assert messages == [(url, "up", b"hello"), (url, "up", b"\xff\xfe\xfd"), (url, "down", b"yes")]
+    answers = {(r.method, r.path): (r.status, r.response_body) for r in records if isinstance(r, Http)}
+    assert answers[("GET", "/style")] == (200, b"pushed body")
+    assert answers[("GET", "/page")] == (200, b"page")
+    assert ("CONNECT", "/live?q=1") in answers
 
 
 def test_without_its_secrets(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What differs lies in the traffic itself and is listed here with its reason.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ import pytest
 
 from audit import pipeline
 from audit.experiment import capture_paths, key_paths, load
-from audit.records import Audit
+from audit.records import AnyRecord, Audit, Dns, Gap, Http
+from audit.sources import Wanted, read
 
 from ..corpus import CORPUS
 
@@ -63,6 +65,60 @@ def test_whichever_way_in(folder: Path) -> None:
     ]
     assert not any(missing)
     assert {o.capture for f in packets.findings for o in f.occurrences} == {"phone.pcapng"}
+
+
+@pytest.mark.parametrize("folder", [OURS, THEIRS], ids=["ours", "theirs"])
+def test_what_was_said(folder: Path) -> None:
+    """The same requests and questions; responses differ only where the browser gave up before it had read one."""
+    if not folder.is_dir():
+        pytest.skip("the shared corpus is not there")
+    flows, packets = said(folder, ".mitm"), said(folder, ".pcapng")
+    assert _requests(flows) == _requests(packets)
+    assert sum(_requests(flows).values()) == 55
+    questions = [
+        Counter(
+            (r.name, r.type, r.response, r.src if r.response else r.dst) for r in one if isinstance(r, Dns)
+        )
+        for one in (flows, packets)
+    ]
+    assert questions[0] == questions[1]
+    assert questions[0]
+    whole, parts = _responses(flows), _responses(packets)
+    given_up = parts - whole
+    assert {asked for asked, *_ in whole - parts} == {asked for asked, *_ in given_up}
+    assert given_up
+    for (_, authority, path), status, body in given_up:
+        assert (authority, path.partition("?")[0]) == (
+            "duckduckgo.com",
+            "/ac/",
+        )  # overtaken by the next letter
+        assert status in (None, 200)
+        assert body == b""
+    assert not [r for r in packets if isinstance(r, Gap)]  # nothing of it was lost
+
+
+def said(folder: Path, suffix: str) -> list[AnyRecord]:
+    """The records of one of the experiment's two captures."""
+    experiment = load(folder)
+    keys = key_paths(folder, experiment)
+    (path,) = (path for path in capture_paths(folder, experiment) if path.suffix == suffix)
+    return list(read(path, path.name, Wanted(keys=keys, bodies=True)))
+
+
+def _requests(records: list[AnyRecord]) -> Counter[tuple[object, ...]]:
+    return Counter(
+        (r.method, r.scheme, r.authority, r.path, r.version, r.body or b"")
+        for r in records
+        if isinstance(r, Http)
+    )
+
+
+def _responses(records: list[AnyRecord]) -> Counter[tuple[tuple[str, str, str], int | None, bytes]]:
+    return Counter(
+        ((r.method, r.authority, r.path), r.status, r.response_body or b"")
+        for r in records
+        if isinstance(r, Http)
+    )
 
 
 def _more(these: list[T], than: list[T]) -> list[T]:

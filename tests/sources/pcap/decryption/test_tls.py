@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import h2.config
+import h2.connection
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -62,6 +64,29 @@ def test_http2_with_padding_trailers_and_interleaved_streams(tmp_path: Path) -> 
     assert {r.version for r in records if isinstance(r, Http)} == {"2"}
     trailed = [r for r in records if isinstance(r, Http) and b"x-checksum" in dict(r.response_headers)]
     assert len(trailed) == 20
+
+
+def test_http2_with_a_response_that_was_not_asked_for(tmp_path: Path) -> None:
+    wire = Wire()
+    pair = talks.Pair(talks.contexts(tmp_path, alpn="h2"), wire.tcp(40_001))
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    client.initiate_connection()
+    server.initiate_connection()
+    asked = [(":method", "GET"), (":scheme", "https"), (":authority", "made.example")]
+    client.send_headers(1, [*asked, (":path", "/page")], end_stream=True)
+    up = client.data_to_send()
+    pair.say(up, up=True)
+    server.receive_data(up)
+    server.push_stream(1, 2, [*asked, (":path", "/style")])
+    for stream, body in ((2, b"pushed body"), (1, b"page")):
+        server.send_headers(stream, [(":status", "200")])
+        server.send_data(stream, body, end_stream=True)
+    pair.say(server.data_to_send(), up=False)
+    records = talks.opened(wire.write(tmp_path), tmp_path / "keys.log")
+    answers = {(r.path, r.direction): (r.status, r.response_body) for r in records if isinstance(r, Http)}
+    assert answers == {("/page", "up"): (200, b"page"), ("/style", "down"): (200, b"pushed body")}
+    assert not [r for r in records if isinstance(r, Gap)]
 
 
 @pytest.mark.parametrize("tickets", [True, False])

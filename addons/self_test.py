@@ -24,8 +24,8 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from audit.protocols.notes import Contact
 from audit.recording import answered, dead_end
 from audit.recording.notebook import Notebook
+from audit.recording.onboarding import ADDRESS, HOST
 
-HOST, ADDRESS = "privacy-audit.test", "198.18.0.1"
 CERTIFICATE = "mitmproxy-ca-cert"
 KINDS = {
     ".pem": "application/x-x509-ca-cert",

@@ -17,6 +17,7 @@ from audit.protocols import notes
 from audit.recording import live_report, qr
 from audit.recording.checklist import DOING, canary_of
 from audit.recording.marks import running, step_phase
+from audit.recording.onboarding import HOST
 from audit.records import Canary, Experiment, Phase
 from audit.reporting.wire import inert
 
@@ -94,6 +95,7 @@ class Board:
                 self._devices.setdefault(device, note.time)
             case notes.Contact(what="self-test-https"):
                 self._trusting.add(device)
+                self._refused.pop(HOST, None)  # refused before, now read
             case notes.Contact():
                 self._tested.add(device)
             case notes.Refused():
@@ -118,16 +120,16 @@ class Board:
             if devices
             else ("unknown", "nothing has connected yet")
         )
-        read = sum(sum(each.phases.values()) for each in report.recipients) if report else 0
+        read = report.opened if report else 0
         if self._trusting:
             trusted = ("good", "the self-test page was read over HTTPS")
         elif self._refused and not read:
             trusted = (
                 "bad",
-                f"refused for {_few(self._refused)}, and nothing was read: install the certificate",
+                f"refused for {_few(self._refused)}, and nothing encrypted was read: install the certificate",
             )
         elif read:
-            trusted = ("good", "content is being read; open the self-test page to be sure of HTTPS")
+            trusted = ("good", "encrypted content is being read; the self-test page was not opened yet")
         else:
             trusted = ("unknown", "open the self-test page on the device")
         beside = []

@@ -27,7 +27,7 @@ from audit.detection.scan import Scanner
 from audit.experiment import FILE_NAME, BadExperiment, load, mode_at
 from audit.recipients import identify
 from audit.recording.live_report import NAME, Live, LiveFinding, LiveRecipient
-from audit.records import Dns, Experiment, Finding, Tls, Transmission
+from audit.records import Dns, Experiment, Finding, Http, Tls, Transmission, WebSocketMessage
 from audit.reporting.wording import words
 from audit.sources.growing import Growing
 
@@ -98,6 +98,7 @@ class Looker:
         if record.direction != "up" or (isinstance(record, Dns) and record.response):
             return
         self.live.transmissions += 1
+        self.live.opened += isinstance(record, Http | WebSocketMessage) and record.secured_by == "proxy"
         phase = mode_at(self._experiment, record.time) if record.time else None
         host = record.host or record.dst or "unknown"
         if isinstance(record, Dns):

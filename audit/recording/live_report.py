@@ -42,11 +42,12 @@ class LiveRecipient(Struct, frozen=True, kw_only=True):
 
 
 class Live(Struct, kw_only=True):
-    """What is known so far. `flows` says what a flow of mitmproxy's leaks, `behind` how many bytes of the
+    """What is known so far. `opened` counts transmissions that were encrypted and could be read, `flows` says what a flow of mitmproxy's leaks, `behind` how many bytes of the
     recording are still to be looked at."""
 
     updated: float = 0.0
     transmissions: int = 0
+    opened: int = 0
     behind: int = 0
     findings: list[LiveFinding] = field(default_factory=list)
     recipients: list[LiveRecipient] = field(default_factory=list)

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from audit.recording.proxy_mode import DNS_OFFSET, ProxyMode
 
 System = Literal["android", "ios", "desktop", "any"]
-TEST_PAGE = "http://privacy-audit.test/"
-TEST_ADDRESS = "http://198.18.0.1/"
+HOST, ADDRESS = "privacy-audit.test", "198.18.0.1"  # of the self-test
+TEST_PAGE, TEST_ADDRESS = f"http://{HOST}/", f"http://{ADDRESS}/"
 
 
 class Onboarding(NamedTuple):

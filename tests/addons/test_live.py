@@ -135,6 +135,7 @@ def test_the_search_marks_nothing_where_nothing_is(folder: Path) -> None:
     assert report is not None
     assert report.findings == []
     assert report.flows == {}
+    assert report.opened == 0  # all in clear
     assert [(each.host, each.phases) for each in report.recipients] == [("innocent.example", {"": 20})]
 
 

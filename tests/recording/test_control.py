@@ -8,10 +8,12 @@ import re
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from audit.canaries import Outline, plan
@@ -170,6 +172,13 @@ def test_health_says_unknown_before_anything_is_known(control: Control, folder: 
     book.write(notes.Contact(time=1.0, client=("10.0.0.1", 1), what="connected"))
     book.write(notes.Refused(time=1.0, sni="a.example", how="alert"))
     assert health() == {"connected": "good", "trusted": "bad", "bypass": "bad"}
+    said = live_report.Live(updated=time.time() + 60, transmissions=9)  # names, and what was sent in clear
+    (folder / live_report.NAME).write_bytes(msgspec.json.encode(said))
+    assert health()["trusted"] == "bad"
+    said.opened = 1
+    (folder / live_report.NAME).write_bytes(msgspec.json.encode(said))
+    assert health()["trusted"] == "good"
+    (folder / live_report.NAME).unlink()
     book.write(notes.Contact(time=1.0, client=("10.0.0.1", 1), what="self-test-https"))
     assert health()["trusted"] == "good"
 

@@ -246,14 +246,18 @@ async def quic_attempt(port: int, host: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["refuse", "leave"])
-def test_quic_is_refused_or_left_alone_and_noted(folder: Path, policy: str) -> None:
+def test_quic_is_refused_or_left_alone_and_noted(folder: Path, tmp_path: Path, policy: str) -> None:
+    hasty = tmp_path / "hasty.py"  # mitmproxy holds a UDP conversation ended after twenty seconds of silence
+    hasty.write_text("from mitmproxy.proxy import server\nserver.UDP_TIMEOUT = 1\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream:
         upstream.bind(("127.0.0.1", 0))
         target = upstream.getsockname()[1]
         options = (f"events_file={folder / 'events.jsonl'}", f"quic={policy}")
         port = free_port(socket.SOCK_DGRAM)
         mode = f"reverse:udp://127.0.0.1:{target}@127.0.0.1:{port}"
-        with proxy(folder / "flows.mitm", mode=mode, addons=("recorder.py", "quic.py"), options=options):
+        with proxy(
+            folder / "flows.mitm", mode=mode, addons=("recorder.py", "quic.py", str(hasty)), options=options
+        ):
             asyncio.run(quic_attempt(port, "video.example"))
             until(lambda: bool(notes(folder)))
             upstream.setblocking(False)

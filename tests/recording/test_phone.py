@@ -1,7 +1,7 @@
 """A phone in a network namespace: real Chromium, led through `capture` in three ways, marked on the control page.
 
 What the report then says is compared with the sample in captures/, which was recorded without all of this. Needs root
-and the programs of captures/record_chromium.py; takes about a minute and a half for each way.
+and the programs of captures/record_chromium.py; takes about a minute and a half for each of the three ways.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def mobile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The browser says that it is a phone's; it is used at the sample's pace."""
+    """The browser says that it is a phone's. What the sample waits for by the clock is waited for by looking here,
+    so the pauses may be short; the pace of typing is the sample's."""
+    monkeypatch.setattr(sample, "SETTLE", 5.0)
+    monkeypatch.setattr(sample, "READ", 2.0)
     monkeypatch.setattr(sample, "FLAGS", (*sample.FLAGS, f"--user-agent={AGENT}"))
 
 

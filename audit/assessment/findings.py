@@ -173,6 +173,8 @@ def _finding(
         sorted({(item.sent.capture, item.sent.id) for item in items}),
         but=canary.id,
     )
+    if canary.kind == "identifier":
+        identifiers = tuple(i for i in identifiers if i.value.lower() != canary.value.lower())
     explanation = None
     if expected is None:
         # what is built to carry no address does not explain one that stands in it

@@ -48,7 +48,12 @@ def signals(
     told = [signal for scan in scans for signal in scan.signals if signal.sent.sender.origin != "page"]
     hits = {(hit.sent.capture, hit.sent.id) for scan in scans for hit in scan.hits}
     maker = _Maker(experiment, persistent, hits)
-    used, limits = _usage(told, maker)
+    looked_for = {
+        (hit.sent.capture, hit.sent.id, hit.sighting.channel, hit.sighting.path)
+        for scan in scans
+        for hit in scan.hits
+    }
+    used, limits = _usage([signal for signal in told if _place(signal) not in looked_for], maker)
     found = [*used, *_flags(told, maker), *_prefixes(told, maker, canaries, inferred=inferred)]
     return sorted(found, key=lambda finding: finding.id), limits
 
@@ -150,6 +155,10 @@ def _expressions(value: str) -> list[bytes]:
     return [
         text.encode() for text in ([f"{address.host}{path}?{address.query}"] if address.query else []) + rows
     ]
+
+
+def _place(signal: Signal) -> tuple[str, str, str, str]:
+    return signal.sent.capture, signal.sent.id, signal.told.channel, signal.told.path
 
 
 def _recipient(signal: Signal) -> Key:

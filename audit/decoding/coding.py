@@ -74,7 +74,8 @@ class Bounds:
 @dataclass
 class Purse:
     """What is left of the bounds while one tree is being unfolded, and which bounds were hit. `empty`: something
-    could not be paid. `coded_only`: of a document, only the values are wanted in which something may be encoded."""
+    could not be paid. `coded_only`: of a document, only the values are wanted in which something may be encoded;
+    `scalars`: short numbers and truth values are, too, which mean something only to who knows the document."""
 
     bounds: Bounds
     bytes: int
@@ -83,6 +84,7 @@ class Purse:
     hits: list[LimitHit] = field(default_factory=list)
     empty: bool = False
     coded_only: bool = False
+    scalars: bool = True
 
     @classmethod
     def filled(cls, bounds: Bounds) -> Purse:

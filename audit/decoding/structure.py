@@ -88,12 +88,13 @@ def _path(place: _Place) -> str:
 
 
 def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
-    """Every string, long number and telling name of a JSON-like document (dict, list, str, bytes,
-    number), each with its path from `$`. A member's name has the path of the member and `~`; an array
+    """Every string, number, truth value and telling name of a JSON-like document (dict, list, str, bytes,
+    number, bool), each with its path from `$`. A member's name has the path of the member and `~`; an array
     of byte values stays one value. Where the purse says so, values that hide nothing are left out."""
     pieces: list[Piece] = []
     stack: list[tuple[object, _Place, int]] = [(document, [None, "", "$"], 0)]
     coded_only, nesting, most = purse.coded_only, purse.bounds.nesting, purse.bounds.fields
+    scalars = purse.scalars and not coded_only
     while stack:
         node, place, depth = stack.pop()
         kind = type(node)
@@ -101,8 +102,10 @@ def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
         if kind is str:
             value = node.encode("utf-8", "surrogatepass")  # type: ignore[attr-defined]
         elif kind is int or kind is float:
-            if abs(node) >= (_LONG_NUMBER if coded_only else 1000):  # type: ignore[arg-type]
+            if scalars or abs(node) >= (_LONG_NUMBER if coded_only else 1000):  # type: ignore[arg-type]
                 value = _digits(node)  # type: ignore[arg-type]
+        elif kind is bool:
+            value = (b"true" if node else b"false") if scalars else b""
         elif isinstance(node, bytes):
             value = node
         elif not node:

@@ -9,6 +9,7 @@ means, and reads no clock.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,6 +125,7 @@ _PARTS = frozenset(("url", "punycode", embedded.NAME))
 _DECLARING = frozenset(("form", "application/x-www-form-urlencoded", "cookie"))
 # What handling a value costs beside looking at its bytes, in bytes looked at.
 _PER_FIELD = 1_000
+_SCALAR = re.compile(rb"true|false|-?[0-9]{1,9}\.[0-9]{1,20}(?:e-?[0-9]{1,3})?")
 _MIN_TEXT = 8
 _NOISE: list[Piece] = []  # in the place of readings: that there is nothing to see
 _OPENING = (b"{", b"[")
@@ -223,7 +225,7 @@ class _Growth:
             index, hints = todo.pop()
             parent = fields[index]
             data = parent.data
-            if len(data) < 4 and not hints:
+            if not hints and (len(data) < 4 or _SCALAR.fullmatch(data)):
                 continue
             if len(parent.layers) >= self.bounds.depth:
                 purse.note("depth", f"more than {self.bounds.depth} layers")
@@ -232,6 +234,7 @@ class _Growth:
                 traced = sought.traced(data)
                 if not traced and len(data) >= 64 and data.isascii() and not may_hide(data) and reads(data):
                     continue
+                purse.scalars = False
                 # an escape may hide in the text what shows in its value
                 purse.coded_only = not traced and b"\\" not in data
             pieces, hints = self._open(index, hints, purse)

@@ -75,16 +75,19 @@ def event_time(told: Iterable[Told], channel: str, path: str, arrival: float | N
         if arrival is None or not -_EARLIEST_BEFORE_ARRIVAL < time - arrival < _LATEST_AFTER_ARRIVAL:
             continue
         shared = _shared_steps(field.path, path)
-        if best is None or shared > best[0]:
+        if shared is not None and (best is None or shared > best[0]):
             best = (shared, time)
     return best[1] if best else None
 
 
-def _shared_steps(one: str, other: str) -> int:
-    """How many steps two paths have in common, from the root."""
+def _shared_steps(one: str, other: str) -> int | None:
+    """How many steps two paths have in common, from the root; None where they part at two items of a list: these
+    are two events."""
     steps = 0
     for left, right in zip(_steps(one), _steps(other), strict=False):
         if left != right:
+            if left[:1] == right[:1] == "[":
+                return None
             break
         steps += 1
     return steps

@@ -30,7 +30,7 @@ _STYLE = """
 body{font:16px/1.45 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#111;background:#fff}
 section{break-inside:avoid}ol{list-style:none;padding:0}li{display:flex;gap:1rem;padding:.8rem 0;
 border-top:1px solid #bbb;break-inside:avoid}code{font:600 1.05rem ui-monospace,monospace;overflow-wrap:anywhere}
-.box{flex:none;width:1.2rem;height:1.2rem;border:2px solid #111;margin-top:.1rem}.done{background:#111}
+.box{flex:none;width:1.4rem;height:1.4rem;border:2px solid #111;font:700 1rem/1.1rem system-ui,sans-serif;text-align:center}
 svg{width:9rem;height:9rem;display:block;margin-top:.5rem}small{color:#444}
 """
 
@@ -58,14 +58,20 @@ def as_text(experiment: Experiment, codes: bool) -> str:
         for number, step in steps:
             canary = canary_of(experiment, step)
             value = f"  {inert(canary.value)}" if canary else ""
-            note = f"  ({inert(step.note)})" if step.note else ""
-            lines.append(f"[{'x' if step.at else ' '}] {number + 1:2}. {DOING[step.action]}{value}{note}")
+            doing, note = _told(step)
+            more = f"  ({inert(note)})" if note else ""
+            lines.append(f"[{'x' if step.at else ' '}] {number + 1:2}. {inert(doing)}{value}{more}")
             if codes and canary and canary.kind == "url" and not step.at:
                 lines += ["", qr.in_colours(qr.drawn(canary.value))]
     decoys = [canary for canary in experiment.canaries if canary.decoy]
     if decoys:
         lines += ["", f"{len(decoys)} decoys were made and are never used; they are in experiment.toml."]
     return "\n".join(lines[1:]) + "\n"
+
+
+def _told(step: Step) -> tuple[str, str]:
+    """What to do, and a remark on it; where no word fits what to do, the remark says it."""
+    return (step.note, "") if step.action == "other" and step.note else (DOING[step.action], step.note)
 
 
 def _when(phase: Phase | None) -> str:
@@ -84,11 +90,13 @@ def as_html(experiment: Experiment) -> str:
         for number, step in steps:
             canary = canary_of(experiment, step)
             value = f"<br><code>{_safe(canary.value)}</code>" if canary else ""
-            note = f"<br><small>{_safe(step.note)}</small>" if step.note else ""
+            doing, note = _told(step)
+            at = f"done at {step.at:%H:%M:%S} UTC" if step.at else ""
+            small = "".join(f"<br><small>{_safe(text)}</small>" for text in (note, at) if text)
             code = qr.svg(canary.value) if canary and canary.kind == "url" else ""
             parts.append(
-                f'<li><span class="box{" done" if step.at else ""}"></span><div>{number + 1}. '
-                f"{DOING[step.action]}{value}{note}{code}</div></li>"
+                f'<li><span class="box">{"✓" if step.at else ""}</span><div>{number + 1}. '
+                f"{_safe(doing)}{value}{small}{code}</div></li>"
             )
         parts.append("</ol></section>")
     name = _safe(experiment.device.name or "this device")

@@ -25,7 +25,8 @@ _SYSTEM_AGENT = re.compile(
 _SHARED_AGENT = re.compile(rb"(?i)^dalvik/")
 _PACKAGE = re.compile(rb"[A-Za-z][\w]*(?:\.[\w]+)+")
 _LIBRARY_AGENT = re.compile(
-    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b|\bcfnetwork/"
+    rb"(?i)^(?:okhttp|cronet|java|apache-httpclient|volley|alamofire|dart|libcurl|curl)\b|\bcfnetwork/|\bokhttp/|"
+    rb"^[a-z][\w]*(?:\.[\w]+){2,}/"  # the name of an app's package
 )
 
 
@@ -129,6 +130,9 @@ def _http(request: Http) -> Sender:
     headers = headers_of(request)
     site = headers.get(b"sec-fetch-site")
     app = headers.get(b"x-requested-with", b"")
+    asking = headers.get(b"origin", headers.get(b"referer", b"")).decode("latin-1").lower()
+    if asking.startswith(_EXTENSIONS):
+        return Sender("browser", "Origin or Referer: a browser extension")
     if is_navigation(request):
         return Sender("page", "a document navigation")
     if _PACKAGE.fullmatch(app) and site != b"none":
@@ -146,19 +150,17 @@ def _http(request: Http) -> Sender:
         return Sender("page", "the recording names the page or script that started it")
     if initiator in _RESOURCES:
         return Sender("page", f"the recording lists it as what a page loads ({initiator})")
-    for name in ("Origin", "Referer"):
-        value = headers.get(name.lower().encode(), b"").decode("latin-1").lower()
-        if value.startswith(_EXTENSIONS):
-            return Sender("browser", f"{name}: a browser extension")
-        if value.startswith(_APPS):
-            return Sender("browser", f"{name}: an app")
-        if value.startswith(_WEB):
-            return Sender("page", BY_REFERER if name == "Referer" else "it carries an Origin")
     agent = headers.get(b"user-agent", b"")
     if _SYSTEM_AGENT.match(agent):
         return Sender("system", "the User-Agent of a system service")
     if _LIBRARY_AGENT.search(agent):
         return Sender("browser", "the User-Agent of an app's own HTTP library")
+    for name in ("Origin", "Referer"):
+        value = headers.get(name.lower().encode(), b"").decode("latin-1").lower()
+        if value.startswith(_APPS):
+            return Sender("browser", f"{name}: an app")
+        if value.startswith(_WEB):
+            return Sender("page", BY_REFERER if name == "Referer" else "it carries an Origin")
     if _SHARED_AGENT.match(agent):
         return Sender("unknown", "the User-Agent that Android gives to any app and to the system")
     return Sender("unknown", "it declares no sender")
@@ -172,6 +174,7 @@ class Connections:
         self._fingerprints: dict[str, str] = {}
         self._browser: set[str] = set()
         self._agents: set[bytes] = set()
+        self._declaring: set[bytes] = set()
         self._opened: list[float] = []
 
     def add(self, record: AnyRecord) -> None:
@@ -187,21 +190,32 @@ class Connections:
                 self._navigated(record)
 
     def _navigated(self, record: Http) -> None:
-        self._agents.add(headers_of(record).get(b"user-agent", b""))
+        headers = headers_of(record)
+        self._agents.add(headers.get(b"user-agent", b""))
+        if b"sec-fetch-site" in headers:
+            self._declaring.add(headers.get(b"user-agent", b""))
         if record.flow is not None:
             self._browser.add(record.flow)
         if record.time is not None:
             insort(self._opened, record.time)
 
-    def sender(self, flow: str | None, time: float | None = None, agent: bytes = b"") -> Sender | None:
-        """Who used this connection, if it, its fingerprint or the time tells; ask when all records are added.
-        `agent` is the request's User-Agent."""
-        return (self._by_connection(flow) if flow is not None else None) or self._by_time(time, agent)
+    def sender(
+        self, flow: str | None, time: float | None = None, agent: bytes = b"", *, https: bool = False
+    ) -> Sender | None:
+        """Who sent a request that declares nothing, if its connection, what its pages declare, or the time tells; ask
+        when all records are added. `agent` is its User-Agent, `https` whether it went over TLS."""
+        told = self._by_connection(flow) if flow is not None else None
+        if told is None and https and agent in self._declaring:
+            # no script can leave these headers out (Fetch Metadata, 2)
+            told = Sender("browser", "the browser's User-Agent, without the Sec-Fetch headers of its pages")
+        return told or self._by_time(time, agent)
 
     def _by_connection(self, flow: str) -> Sender | None:
         senders = self._senders.get(flow, set())
         if senders and senders <= {"page", "browser"}:
             return Sender("browser", "it shares its connection with requests of the browser and its pages")
+        if senders == {"system"}:
+            return Sender("system", "it shares its connection with requests of the system")
         browser = {self._fingerprints[f] for f in self._browser if f in self._fingerprints}
         mine = self._fingerprints.get(flow)
         if mine and browser:

@@ -270,7 +270,8 @@ class Scanner:
     def _told(self, sent: Sent) -> Sent:
         if sent.sender.origin != "unknown":
             return sent
-        sender = self._connections.sender(sent.flow, sent.time, sent.agent)
+        https = sent.request.partition(" ")[2].startswith("https://")
+        sender = self._connections.sender(sent.flow, sent.time, sent.agent, https=https)
         return replace(sent, sender=sender) if sender else sent
 
     def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:

@@ -34,6 +34,13 @@ def request(flow: str = "c1", **headers: str) -> Http:
         ({"Referer": "android-app://com.example.reader"}, "browser"),
         ({"sec_fetch_site": "none", "X_Requested_With": "com.mi.globalbrowser"}, "browser"),
         ({"sec_fetch_site": "cross-site", "User_Agent": "okhttp/3.12.1"}, "page"),
+        ({"sec_fetch_site": "cross-site", "Origin": "chrome-extension://abcdefgh"}, "browser"),
+        ({"Referer": "https://a.example/", "User_Agent": "okhttp/3.12.1"}, "browser"),
+        ({"Origin": "https://a.example", "User_Agent": "AndroidDownloadManager/10"}, "system"),
+        ({"User_Agent": "com.example.reader/12 (Linux; Android 10)"}, "browser"),
+        ({"User_Agent": "Reader/12 okhttp/4.9"}, "browser"),
+        ({"User_Agent": "com.google.android.gms/243"}, "system"),
+        ({"User_Agent": "Reader/12 (Linux; Android 10)"}, "unknown"),
         ({"User_Agent": "Dalvik/2.1.0 (Linux; U; Android 10)"}, "unknown"),
         ({"User_Agent": "AndroidDownloadManager/10"}, "system"),
         ({"User_Agent": "com.apple.geod/1 CFNetwork/1490.0.4 Darwin/23.2.0"}, "system"),
@@ -140,3 +147,29 @@ def test_a_handshake_is_told_by_who_uses_its_connection() -> None:
     told = seen.sender("c1")
     assert told is not None
     assert told.origin == "browser"
+
+
+def test_who_shares_a_connection_with_the_system_alone_is_the_system() -> None:
+    seen = Connections()
+    seen.add(request("c1", User_Agent="AndroidDownloadManager/10"))
+    seen.add(request("c2", User_Agent="AndroidDownloadManager/10"))
+    seen.add(request("c2", sec_fetch_dest="image", sec_fetch_site="cross-site"))
+    told = {flow: found.origin if (found := seen.sender(flow)) else None for flow in ("c1", "c2")}
+    assert told == {"c1": "system", "c2": None}
+
+
+def test_a_browser_whose_pages_declare_themselves_sent_what_does_not() -> None:
+    agent = "Mozilla/5.0 (X) Browser/1"
+    declared, silent = Connections(), Connections()
+    declared.add(at(20.0, 1, agent, sec_fetch_dest="document", sec_fetch_site="none"))
+    silent.add(at(20.0, 1, agent, Accept="text/html"))
+
+    def origin(seen: Connections, agent: str, *, https: bool) -> str | None:
+        told = seen.sender("f9", 400.0, agent.encode(), https=https)
+        return told.origin if told else None
+
+    assert origin(declared, agent, https=True) == "browser"
+    # in clear no page declares itself (Fetch Metadata, 2); other agents, and older browsers, tell nothing
+    assert origin(declared, agent, https=False) is None
+    assert origin(declared, "another/1", https=True) is None
+    assert origin(silent, agent, https=True) is None

@@ -37,6 +37,7 @@ SEES_UDP = ("wireguard", "transparent", "local")  # the modes in which QUIC coul
 RESERVED = (".example", ".test", ".invalid")  # RFC 2606: nobody serves pages there but us
 MAX_CRASHES = 20
 _PATIENCE = 60.0  # seconds for mitmproxy to start
+_SURFACE = 0.8  # seconds between two times that notes are brought to the disk itself
 _SETTLED = 4.0  # seconds without trouble after which local mode works
 _LOGGED = re.compile(r"\[\d\d:\d\d:\d\d\.\d+\] (?!Loading script)(.+)")  # a line of mitmproxy's log
 _LAST_WORDS = "Error logged during startup"  # after the error itself
@@ -164,7 +165,7 @@ class Sitting:
                     if not begun and not stopped():
                         ready()
                         begun = True
-                    code = self._watch(lines, stopped)
+                    code = self._watch(lines, stopped, book)
                 if stopped():
                     break
                 self._crashed(code, book)
@@ -238,9 +239,19 @@ class Sitting:
             elif "rror" in line:
                 self._say(line)
 
-    def _watch(self, lines: queue.Queue[str | None], stopped: Callable[[], bool]) -> int:
-        """Passes on what the proxy says until it ends or is to end; its exit code."""
+    def _watch(self, lines: queue.Queue[str | None], stopped: Callable[[], bool], book: Notebook) -> int:
+        """Passes on what the proxy says until it ends or is to end; its exit code. Once a second the notes are
+        brought to the disk itself; the recorder does so with the flows."""
+        surfaced = time.monotonic()
         while not stopped():
+            if time.monotonic() - surfaced > _SURFACE:
+                surfaced = time.monotonic()
+                try:
+                    book.surface()
+                except OSError as error:
+                    raise BadCaptureSetup(
+                        f"{book.path}: {error.strerror}; what was recorded is kept"
+                    ) from None
             try:
                 line = lines.get(timeout=0.2)
             except queue.Empty:

@@ -52,6 +52,10 @@ class Notebook:
             sys.stderr.flush()
             sys.exit(1)
 
+    def surface(self) -> None:
+        """Brings what anybody wrote so far to the disk itself. Raises OSError where the disk refuses."""
+        os.fsync(self._fd)
+
     def close(self) -> None:
         """Brings everything to the disk's surface."""
         os.fsync(self._fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import stat
@@ -19,8 +20,11 @@ import pytest
 
 from audit.experiment import load
 from audit.protocols.notes import Alert, Sitting, decode
+from audit.recording import capture
 from audit.recording.doctor import checkup
 from audit.recording.marks import mark, running
+from audit.recording.notebook import Notebook
+from audit.recording.proxy_mode import parse
 from audit.records import Gap, Http
 from audit.sources import read
 from tests.addons.proxies import ROOT, free_port, needs_mitmdump
@@ -150,6 +154,26 @@ def test_a_crash_of_the_proxy_is_told_and_recording_goes_on(tmp_path: Path) -> N
     assert paths(flows) == ["/before", "/after"]
     notes = [decode(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
     assert any(isinstance(note, Alert) for note in notes)
+
+
+def test_notes_are_brought_to_the_disk_itself_while_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that refuses them ends the sitting."""
+    sitting = capture.Sitting(tmp_path, capture.Wishes(parse("regular")), print)
+    book = Notebook(tmp_path / "events.jsonl")
+    calls: list[int] = []
+
+    def brought(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 3:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", brought)
+    monkeypatch.setattr(capture, "_SURFACE", 0.01)
+    with pytest.raises(capture.BadCaptureSetup, match="Input/output error"):
+        sitting._watch(queue.Queue(), lambda: False, book)
+    assert calls == [book._fd] * 3
 
 
 def test_named_captures_stay_named(tmp_path: Path) -> None:

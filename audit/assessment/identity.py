@@ -24,6 +24,7 @@ def merged(parts: Iterable[Companions]) -> Companions:
     for part in parts:
         whole.transmissions |= part.transmissions
         whole.full |= part.full
+        whole.hurried += part.hurried
         for where, place in part.places.items():
             mine = whole.places.setdefault(where, Place(place.kind))
             mine.overflown |= place.overflown

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from audit.adapters import load
-from audit.decoding import Tree
+from audit.decoding import Bounds, Tree
 from audit.decoding.channels import channels
 from audit.decoding.keyed import Decoder
 from audit.detection.opened import opened
@@ -25,6 +25,8 @@ KNOWN_ROLES = ("hardware_id", "account", "ad_id", "install_id", "identifier", "s
 # of one place at one recipient; what has more different values than this identifies nobody for long
 MAX_VALUES = 8
 MAX_PLACES = 20_000
+# the search has guessed at the same data before, for the values that were looked for; identifiers are worth less
+_BOUNDS = replace(Bounds(), guessing=4 << 20)
 _INDEX = re.compile(r"\[[0-9]+\]")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/=_.:@{}-]{8,160}")
 _TIME = re.compile(
@@ -78,6 +80,7 @@ class Companions:
     places: dict[tuple[Key, str], Place] = field(default_factory=dict)
     transmissions: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
     full: bool = False
+    hurried: int = 0
 
     def add(self, record: AnyRecord, decoders: tuple[Decoder, ...] = ()) -> None:
         """Looks at one record. `decoders`: keyed layers beside those that adapters know."""
@@ -89,7 +92,8 @@ class Companions:
         parts = channels(record)
         carried: dict[str, tuple[str, str]] = {}
         adapters = load().recognise(record)
-        trees = opened(parts, adapters, decoders)
+        trees = opened(parts, adapters, decoders, bounds=_BOUNDS)
+        self.hurried += any(limit.bound == "time" for tree in trees for limit in tree.limits)
         for told in roles(parts, trees, adapters):
             if told.role in KNOWN_ROLES and not _NOBODY.fullmatch(told.value):
                 carried[_name(told.channel, told.path)] = (told.role, told.value.decode("utf-8", "replace"))
@@ -104,11 +108,15 @@ class Companions:
                 here.append((name, value))
 
     def limits(self) -> tuple[LimitHit, ...]:
-        """The bound on the number of places, if it was hit."""
-        if not self.full:
-            return ()
-        said = f"identifiers were looked for in the first {MAX_PLACES} fields only"
-        return (LimitHit(bound="fields", detail=said),)
+        """The bounds on the number of places and on guessing, where they were hit."""
+        found = []
+        if self.full:
+            said = f"identifiers were looked for in the first {MAX_PLACES} fields only"
+            found.append(LimitHit(bound="fields", detail=said))
+        if self.hurried:
+            said = f"in {self.hurried} transmissions identifiers were not looked for under every coding that nothing marks"
+            found.append(LimitHit(bound="time", detail=said))
+        return tuple(found)
 
     def _note(self, key: Key, name: str, kind: str, value: str, time: float | None) -> bool:
         if (key, name) not in self.places and len(self.places) >= MAX_PLACES:

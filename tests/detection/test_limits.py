@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 
 import pytest
 
@@ -126,6 +128,17 @@ def test_identifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     companions.add(http("/?" + "&".join(f"k{n}=9f8e7d6c5b4a3928170{n}" for n in range(9)), host="t.example"))
     (said,) = companions.limits()
     assert "first 3 fields" in said.detail
+
+
+def test_guessing_beside_a_leak() -> None:
+    companions = identifiers.Companions(frozenset([("t.example", None)]))
+    companions.add(http("/", random.Random(1).randbytes(400), host="t.example"))
+    assert companions.limits() == ()
+    closed = base64.b64encode(random.Random(1).randbytes(60_000)).decode()
+    for number in range(2):
+        companions.add(http("/", json.dumps({"n": number, "data": closed}).encode(), host="t.example"))
+    (said,) = companions.limits()
+    assert "in 2 transmissions identifiers were not looked for" in said.detail
 
 
 def test_inferred_values(monkeypatch: pytest.MonkeyPatch) -> None:

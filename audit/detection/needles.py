@@ -67,9 +67,11 @@ class Prefix(NamedTuple):
 
 
 class CodedPrefix(NamedTuple):
-    """A beginning that stands by itself under one coding, too short to be opened for what it shows."""
+    """A beginning that stands by itself under one coding, too short to be opened for what it shows. `text` is the
+    beginning in clear."""
 
     layer: str
+    text: str
     prefix: Prefix
 
 
@@ -84,9 +86,6 @@ class _Needle(NamedTuple):
     exact: Exact | None = None
 
 
-_NO_PREFIX: dict[CodedPrefix, str] = {}
-
-
 class Needles:
     """All needles of a set of canaries. `find` is a pure function of the bytes given."""
 
@@ -99,7 +98,8 @@ class Needles:
         }
         needles: dict[bytes, list[_Needle]] = defaultdict(list)
         self._prefixes: dict[bytes, set[Prefix]] = defaultdict(set)
-        self._coded: dict[bytes, dict[CodedPrefix, str]] = defaultdict(dict)
+        # layer and text in one string: of what holds only strings, the garbage collector looks at nothing
+        self._coded: dict[bytes, str] = {}
         self._cut: set[bytes] = set()
         anchors: set[bytes] = set(NAMED_FIELDS)
         for canary in self.canaries:
@@ -112,7 +112,7 @@ class Needles:
                     if typed[length - 1 : length + 1].isalnum() and length < len(typed):
                         self._cut.add(beginning)
                 for begun, coded, layer in _coded_beginnings(canary, typed):
-                    self._coded[coded].setdefault(CodedPrefix(layer, Prefix(canary.id, len(begun))), begun)
+                    self._coded.setdefault(coded, f"{layer} {begun}")
                 start = _anchor_length(typed)
                 # the beginning of a value in JSON; a shorter one only where it is the whole value
                 anchors |= {b'"' + typed[:start].encode(), b'"' + typed[: start - 1].encode() + b'"'}
@@ -235,10 +235,13 @@ class Needles:
             low = unicodedata.normalize("NFC", data.decode("utf-8", "replace").lower()).encode()
         return frozenset(self._prefixes.get(low, ()))
 
-    def coded_prefix(self, data: bytes) -> Iterable[tuple[CodedPrefix, str]]:
-        """Of which canaries the whole of `data` is a short beginning in hex or base64, reversed or rotated, and the
-        beginning in clear."""
-        return self._coded.get(data, _NO_PREFIX).items()
+    def coded_prefix(self, data: bytes) -> Iterable[CodedPrefix]:
+        """Of which canaries the whole of `data` is a short beginning in hex or base64, reversed or rotated."""
+        said = self._coded.get(data)
+        if said is None:
+            return ()
+        layer, _, text = said.partition(" ")
+        return [CodedPrefix(layer, text, prefix) for prefix in self.prefix(text.encode())]
 
     def inside_word(self, text: str) -> bool:
         """Whether a beginning ends in the midst of a word of its canary, as only typing cuts it."""

@@ -181,7 +181,7 @@ class Searcher:
             for prefix in self._needles.prefix(data):
                 text = data.decode("utf-8", "replace")
                 found.setdefault((path, layers, prefix), Typed(prefix, channel.name, path, layers, text))
-            for (layer, prefix), text in self._needles.coded_prefix(data):
+            for layer, text, prefix in self._needles.coded_prefix(data):
                 inner = (*layers, layer)
                 found.setdefault((path, inner, prefix), Typed(prefix, channel.name, path, inner, text))
         return sorted(found.values(), key=lambda t: (t.path, t.layers, t.prefix))

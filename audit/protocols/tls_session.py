@@ -36,10 +36,13 @@ MAX_RESUMABLE = 4_096
 MAX_SLACK = 256
 """Records that may have been lost in a row and are reckoned with when the next one is tried."""
 FREE_BUDGET: Final = 16 << 20
-"""Bytes of failed attempts that every connection may cost; a quarter of what was opened comes on top."""
+"""Bytes of failed attempts that a direction may cost whose secrets proved right or that may hold early data; a quarter
+of what was opened comes on top."""
+UNPROVEN_BUDGET: Final = 256 << 10
+"""Bytes that it may cost before, so that secrets which are all wrong take no longer than right ones."""
 _ATTEMPT = 2_048  # what a failed attempt costs besides its bytes
 _SEARCHED = 512  # connections of the key log that are tried where a hello was lost
-_FAILURES = 6  # records in a row that nothing opens, before anything was opened: the secrets are of another
+_FAILURES = 4  # records in a row that nothing opens, before any content was: the secrets are of another
 
 _ENCRYPT_THEN_MAC, _EXTENDED_MASTER, _TICKET = 22, 23, 35
 _NEW_TICKET, _ENCRYPTED_EXTENSIONS, _KEY_EXCHANGE, _KEY_UPDATE = 4, 8, 16, 24
@@ -99,6 +102,7 @@ class _Candidate(NamedTuple):
 
 
 _EARLY, _HANDSHAKE, _TRAFFIC, _BEFORE_13 = range(4)
+_CONTENT = (_TRAFFIC, _BEFORE_13)
 _LOST = -1  # the kind of what stands among the records that wait for as many lost ones as its version says
 
 
@@ -106,8 +110,8 @@ class _Side:
     """One direction: its records, and the keys in use."""
 
     __slots__ = (
-        "changed", "current", "end", "failed", "good", "handshakes", "held", "known", "need", "next", "number",
-        "pieces", "records", "size", "slack", "waiting",
+        "budget", "changed", "closed", "current", "end", "failed", "good", "handshakes", "held", "known", "need", "next",
+        "number", "pieces", "proven", "records", "size", "slack", "waiting",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -116,6 +120,9 @@ class _Side:
         self.pieces: list[bytes] = []
         self.size = self.need = 0
         self.changed = False
+        self.closed = False  # the secrets at hand do not open its content
+        self.budget = UNPROVEN_BUDGET
+        self.proven = False
         self.waiting: list[tuple[int, bool, tls.Record]] = []  # protected records that nothing can open yet
         self.held = 0
         self.current: _Candidate | None = None
@@ -146,7 +153,6 @@ class Session:
         self._masters: tuple[Secret, ...] = ()
         self._premasters: tuple[Secret, ...] = ()
         self._transcript = b""
-        self._budget = FREE_BUDGET
         self._kept = True
         self._turn = 0
         self._retried = False  # the server asked for another ClientHello
@@ -245,6 +251,8 @@ class Session:
             self._message(side, server, begun, events)
         if side.waiting:
             self._wait_no_longer(events)
+        if side.closed and self.opened is None and not self.refused:
+            self.refused = self._why()
         return events
 
     # --- records -----------------------------------------------------------------------------------
@@ -285,6 +293,7 @@ class Session:
     def _change(self, side: _Side) -> None:
         """The side takes its new keys into use (before TLS 1.3)."""
         side.changed = True
+        side.closed = False
         side.handshakes.gap()
         side.current, side.next, side.known = None, [], -1
         side.number = side.slack = side.failed = 0
@@ -293,9 +302,11 @@ class Session:
 
     def _protected(self, side: _Side, server: bool, record: tls.Record, events: list[Event]) -> None:
         """A record that must be opened before it says anything."""
-        if self.refused:
+        if self.refused or (side.closed and side.known == self._keys.count):
             self.unread += 1
             return
+        if side.closed:
+            side.closed, side.failed = False, 0
         if side.waiting or not self._ready(side):
             self._hold(side, server, record, events)
         else:
@@ -338,6 +349,8 @@ class Session:
                 self._open(self._sides[server], server, record, events)
 
     def _why(self) -> str:
+        if any(side.closed for side in self._sides):
+            return "the secrets given for it do not open it"
         if self._server is not None and self._server.version != TLS13 and self._server.cipher not in SUITES:
             return f"cipher suite {self._server.cipher:#06x} is not known here"
         if not self._random:
@@ -359,8 +372,8 @@ class Session:
         for candidate, number in self._attempts(side):
             opened = candidate.protection.open(kind, version, body, number)
             if opened is None:
-                self._budget -= len(body) + _ATTEMPT
-                if self._budget < 0:
+                side.budget -= len(body) + _ATTEMPT
+                if side.budget < 0:
                     break
                 continue
             if lost := self._lost(side, candidate, number, offset):
@@ -375,7 +388,9 @@ class Session:
             side.number = number + 1
             side.slack = side.failed = 0
             side.end = offset + 5 + len(body)
-            self._budget += (len(body) + _ATTEMPT) // 4
+            if candidate.epoch in _CONTENT:
+                _afford(side)
+            side.budget += (len(body) + _ATTEMPT) // 4
             self.opened = self.opened or candidate.origin
             if opened.kind == tls.APPLICATION_DATA:
                 if opened.content:
@@ -390,21 +405,21 @@ class Session:
         for tried in (side.current, *side.next):
             if tried is not None and isinstance(tried.protection, Block):
                 tried.protection.chained(body)
-        if self._budget < 0:
-            self.refused = "too many records did not authenticate"
-        elif self.opened is None and side.failed >= _FAILURES and not self._early:
-            self.refused = "the secrets given for it do not open it"
+        hopeless = side.failed >= _FAILURES and not self._early and not side.proven
+        if hopeless or side.budget < 0:
+            side.closed = True
+            if self.opened is None and all(one.closed for one in self._sides):
+                self.refused = self._why()
 
     def _attempts(self, side: _Side) -> Iterator[tuple[_Candidate, int]]:
         """Keys and record numbers that are possible for the next record, the likeliest first."""
         current = side.current
         slack = side.slack
-        if current is not None:
-            for number in range(side.number, side.number + slack + 1):
-                yield current, number
-        for number in range(slack + 1):
+        for lost in range(slack + 1):
+            if current is not None:
+                yield current, side.number + lost
             for candidate in side.next:
-                yield candidate, number
+                yield candidate, lost
         if current is not None and current.epoch == _TRAFFIC and slack:
             later = _after_update(current)
             for number in range(slack + 1):
@@ -441,14 +456,16 @@ class Session:
             self._masters = self._possible_masters()
             yield from self._classic(self._random, self._masters, server=server)
 
-    def _modern(self, random: bytes, suites: tuple[int, ...], *, server: bool) -> Iterator[_Candidate]:
-        """TLS 1.3: early data may be under another suite than the one agreed on."""
+    def _modern(
+        self, random: bytes, suites: tuple[int, ...], *, server: bool, most: int = 2 * key_log.MAX_SAME
+    ) -> Iterator[_Candidate]:
+        """TLS 1.3: early data may be under another suite than the one agreed on. At most so many of each kind."""
         if not server:
-            for secret in self._keys.find(key_log.EARLY, random):
+            for secret in self._keys.find(key_log.EARLY, random)[:most]:
                 yield from _under(secret, (*suites, *modern(secret.value)), _EARLY, random)
-        for secret in self._keys.find(key_log.HANDSHAKE[server], random):
+        for secret in self._keys.find(key_log.HANDSHAKE[server], random)[:most]:
             yield from _under(secret, suites or modern(secret.value), _HANDSHAKE, random)
-        for secret in self._keys.find(key_log.TRAFFIC[server], random):
+        for secret in self._keys.find(key_log.TRAFFIC[server], random)[:most]:
             yield from _under(secret, suites or modern(secret.value), _TRAFFIC, random)
 
     def _classic(self, random: bytes, masters: tuple[Secret, ...], *, server: bool) -> Iterator[_Candidate]:
@@ -492,16 +509,18 @@ class Session:
         if self.refused:
             return []
         randoms = [self._random] if self._random else self._keys.randoms()[:_SEARCHED]
+        most = 2 * key_log.MAX_SAME if self._random else 1  # of many connections, the likeliest of each
         found: list[_Candidate] = []
         if self._random and self._server is not None:
             return []
         for random in randoms:
             if self._server is None or self._server.version == TLS13:
                 suites = (self._server.cipher,) if self._server else ()
-                found += self._modern(random, suites, server=server)
+                found += self._modern(random, suites, server=server, most=most)
             else:
-                found += self._classic(random, self._keys.find(key_log.MASTER, random), server=server)
-        self._budget = max(self._budget, len(found) * (_ATTEMPT + 4_096))
+                found += self._classic(random, self._keys.find(key_log.MASTER, random)[:most], server=server)
+        side = self._sides[server]
+        side.budget = max(side.budget, len(found) * (_ATTEMPT + 4_096))
         return found
 
     def _settled(self, candidate: _Candidate) -> None:
@@ -574,6 +593,9 @@ class Session:
             self._random = hello.random
             self._transcript, self._kept = b"", True
             self._premasters = ()
+        if hello.early_data:
+            for side in self._sides:
+                _afford(side)
         ticket = tls.extension(body, _TICKET)
         self._ticket = ticket or b""
         for side in self._sides:
@@ -602,6 +624,13 @@ class Session:
             self._masters = ()
         for _, server, record in sorted(_taken(*self._sides)):
             self._record(self._sides[server], server, record, events)
+
+
+def _afford(side: _Side) -> None:
+    """From now on what fails in this direction is no wrong log's doing."""
+    if not side.proven:
+        side.proven = True
+        side.budget += FREE_BUDGET - UNPROVEN_BUDGET
 
 
 def _taken(*sides: _Side) -> list[tuple[int, bool, tls.Record]]:

@@ -1,5 +1,6 @@
 """Measures what hostile key logs cost: a capture read with its right log, and with the same log among fifteen
-megabytes of others' secrets, repeated randoms, endless lines, blanks and zeros.
+megabytes of others' secrets, repeated randoms, endless lines, blanks and zeros; and with logs of which all is wrong, or
+all but the secrets of the handshakes.
 
     python -m tests.benchmarks.decryption.make FOLDER [MEGABYTES]
     python -m tests.benchmarks.decryption.hostile FOLDER [--rounds 3]
@@ -23,7 +24,7 @@ SIZE = 15_000_000
 
 
 def logs(right: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the logs, each with the right lines at its end."""
+    """Names and contents of the logs; those that are long have the right lines at their end."""
     chance = random.Random(5)
     lines = [line.split() for line in right.splitlines() if line[:1] != b"#"]
     label, of, secret = lines[0]
@@ -51,6 +52,16 @@ def logs(right: bytes) -> Iterator[tuple[str, bytes]]:
         )
         + right,
     )
+    for name, kept in (("all wrong", b"-"), ("all but the handshakes wrong", b"HANDSHAKE")):
+        yield (
+            name,
+            b"".join(
+                b"%s %s %s\n" % (label, of, secret if kept in label else some(len(secret) // 2))
+                for label, of, secret in lines
+                for _ in range(4)
+            ),
+        )
+    yield "newlines", b"\n" * SIZE + right
     yield "one line", b"CLIENT_RANDOM " + b"a" * SIZE + b"\n" + right
     yield "zeros", bytes(SIZE) + b"\n" + right
     yield "blanks", (b" " * 4_000 + b"\n") * (SIZE // 4_001) + right

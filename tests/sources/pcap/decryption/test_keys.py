@@ -164,6 +164,50 @@ def test_a_hostile_log_costs_few_attempts(
     assert attempts <= needed + sides * records_tried * 2 * key_log.MAX_SAME
 
 
+@pytest.mark.parametrize("right", ["", "HANDSHAKE", "SERVER_", "CLIENT_"])
+@pytest.mark.parametrize("lost", [0.0, 0.03])
+def test_secrets_of_which_some_are_right_cost_few_attempts(
+    tmp_path: Path, right: str, lost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four wrong ones in the place of each other one; what was lost makes for more numbers to try."""
+    attempts = 0
+    real = tls_protection.Modern.open
+
+    def counted(
+        self: tls_protection.Modern, kind: int, version: int, body: bytes, number: int
+    ) -> tls_protection.Opened | None:
+        nonlocal attempts
+        attempts += 1
+        return real(self, kind, version, body, number)
+
+    monkeypatch.setattr(tls_protection.Modern, "open", counted)
+    wire = Wire()
+    ends = talks.contexts(tmp_path)
+    connections = 20
+    for number in range(connections):
+        talks.https(wire, ends, number, 12, 40_000 + number)
+    capture, log = wire.harmed(1, lost=lost).write(tmp_path), tmp_path / "keys.log"
+    opened = len([r for r in talks.opened(capture, log) if isinstance(r, Http)])
+    assert opened > 150
+    needed, attempts = attempts, 0
+    chance = random.Random(3)
+    bad = tmp_path / "bad.log"
+    bad.write_text(
+        "".join(
+            f"{line}\n"
+            if right and right in line
+            else f"{' '.join(line.split()[:2])} {chance.randbytes(len(line.split()[2]) // 2).hex()}\n"
+            for line in log.read_text().splitlines()
+            if line[:1] != "#"
+            for _ in range(4)
+        )
+    )
+    requests = [r for r in talks.opened(capture, bad) if isinstance(r, Http) and r.method]
+    assert len(requests) == (opened if right == "CLIENT_" else 0)
+    each = tls_session.UNPROVEN_BUDGET // tls_session._ATTEMPT  # and more only where right ones were found
+    assert attempts <= needed + connections * each
+
+
 def test_a_log_that_is_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit.sources.pcap.decryption import ring
 

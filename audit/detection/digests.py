@@ -66,6 +66,8 @@ _HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 _NUMBER = re.compile(rb"-?[0-9]{15,20}")
 _ALNUM = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_SIX_BITS = bytes.maketrans(_ALPHABET, bytes(range(64)))
 _WHOLE, _MIDDLE_8, _MIDDLE_16 = range(3)
 _OF_HEX = ("md5", "sha1", "sha256", "sha512")
 _HALVED = {way.name for way in SINGLE} | {f"{outer}({inner})" for outer in _OF_HEX for inner in _OF_HEX}
@@ -278,10 +280,11 @@ class Digests:
         first = self._first
         for run in _RUN.finditer(data):
             letters = run.group().translate(_TO_STANDARD)
+            six = letters.translate(_SIX_BITS)
             for start in _starts(letters):
-                head = binascii.a2b_base64(letters[start : start + 12])[:_SHORT]
-                if not first[head[0] << 16 | head[1] << 8 | head[2]]:
+                if not first[six[start] << 18 | six[start + 1] << 12 | six[start + 2] << 6 | six[start + 3]]:
                     continue
+                head = binascii.a2b_base64(letters[start : start + 12])[:_SHORT]
                 for code in self._codes(head):
                     found += self._as_base64(code, data, run.start() + start, run.end())
         return found
@@ -359,14 +362,14 @@ def _small_values(data: bytes) -> Iterator[tuple[bytes, _Written]]:
         yield digest[::-1], "base64"
 
 
-def _starts(letters: bytes) -> Iterator[int]:
+def _starts(letters: bytes) -> list[int]:
     """Where a digest may begin in a run of base64 letters: at its beginning, give or take a few letters that
     are glued to it, and behind what also separates words and parts of a path."""
     last = len(letters) - _MIN_RUN
-    yield from range(min(_GLUED, last) + 1)
+    starts = list(range(min(_GLUED, last) + 1))
     for sign in (b"/", b"+"):
-        at = letters.find(sign)
-        while 0 <= at < last:
-            if at >= _GLUED:
-                yield at + 1
-            at = letters.find(sign, at + 1)
+        at = letters.find(sign, _GLUED, last)
+        while at >= 0:
+            starts.append(at + 1)
+            at = letters.find(sign, at + 1, last)
+    return starts

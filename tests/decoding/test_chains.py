@@ -114,6 +114,10 @@ def test_plain_json_gives_its_values_and_nothing_else() -> None:
     assert [(f.path, f.data) for f in tree.fields[1:]] == [
         ("$.event", b"page_view"),
         ("$.model", b"Redmi Note 8"),
+        ("$.n[0]", b"1"),
+        ("$.n[1]", b"2"),
+        ("$.n[2]", b"3"),
+        ("$.ok", b"true"),
         ("$.at", b"1588291200123"),
     ]
 

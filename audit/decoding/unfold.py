@@ -236,7 +236,7 @@ class _Growth:
                     continue
                 purse.scalars = False
                 # an escape may hide in the text what shows in its value
-                purse.coded_only = not traced and b"\\" not in data
+                purse.coded_only = not traced and b"\\" not in data and (data.isascii() or is_text(data))
             pieces, hints = self._open(index, hints, purse)
             opened = self._add(index, pieces, hints, purse)
             if not opened and not is_text(data):

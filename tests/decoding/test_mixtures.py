@@ -85,3 +85,8 @@ def test_references_before_quoted_printable_are_no_bar_to_a_rotation() -> None:
     data = codecs.encode(ADDRESS.decode(), "rot13").replace("/", "&#x2F;").encode()
     found = [field for field in unfold(data, sought=NEEDLES).fields if field.layers == ("html", "rot13")]
     assert [field.data for field in found] == [ADDRESS]
+
+
+def test_a_beginning_of_what_is_sought_is_a_value_of_a_short_binary_document() -> None:
+    tree = unfold(b"\x81\xa1q\xafthistle harbour", sought=NEEDLES, sparing=True)
+    assert ("$.q", b"thistle harbour") in [(field.path, field.data) for field in tree.fields]

@@ -16,6 +16,8 @@ from tests.test_pipeline import har_entry, write_har
 from tests.test_planted import PAGES, SINK, WORDS, at, batch, event, post
 
 SAMPLE = Path(__file__).parents[2] / "captures" / "chromium-156"
+COOKIE = "s3ss10n-5f1c8e77b2"
+TOKEN = "tok_Zm94aG91bmQtOTkx"
 SINGAPORE = "47.241.0.10"  # an address that the shipped tables locate there
 
 
@@ -61,6 +63,10 @@ def planted(folder: Path) -> Audit:
         ]
         entry = post(SINK, at(minute + 1.1), batch(events))
         entry["serverIPAddress"] = SINGAPORE
+        entry["request"]["headers"] += [
+            {"name": "cookie", "value": f"uid={COOKIE}"},
+            {"name": "authorization", "value": f"Bearer {TOKEN}"},
+        ]
         entries.append(entry)
     path = write_har(folder / "page.har", entries)
     return pipeline.analyze([pipeline.Capture(path, path.name)], experiment())

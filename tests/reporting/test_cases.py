@@ -44,7 +44,7 @@ def test_a_browser_that_reports_to_its_maker(read: Callable[..., str]) -> None:
     assert "Critical 2" in text
     assert "In private mode, Made-up Browser 1" not in text  # the name alone is enough in a sentence
     assert "sent full addresses of visited pages, submitted searches and usage telemetry to Xiaomi" in text
-    assert "2 identifiers were sent in private mode and outside it, with the same value." in text
+    assert "3 identifiers were sent in private mode and outside it, with the same value." in text
     assert "Singapore (SG)" in text
     assert "World map: countries in which recipients are located" in text
     assert "No map" not in text
@@ -54,6 +54,7 @@ def test_a_browser_that_reports_to_its_maker(read: Callable[..., str]) -> None:
     assert PAGES["private"] in text
     assert WORDS["private"] in text
     assert ANDROID_ID not in text
+    assert cases.COOKIE not in text
 
 
 def test_a_clean_browser_claims_nothing_beyond_what_was_seen(read: Callable[..., str]) -> None:

@@ -4,7 +4,8 @@ Readable: addresses as far as the report shows them, names of fields and headers
 finished file is searched by our own detector for every identifier, inferred value and cookie of the
 captures, in all codings; what still holds one loses its body and its query; if that does not help, the
 export is refused. Extension fields: `_resourceType` and `_webSocketMessages` (browsers), `_tweasel`
-(tweasel's HAR files), `postData.encoding` (PCAPdroid). Specified by: HAR 1.2.
+(tweasel's HAR files). PCAPdroid's `postData.encoding` has no place here: bytes that are no text are a mark, never
+base64 (har_full.py writes it). Specified by: HAR 1.2.
 """
 
 from __future__ import annotations

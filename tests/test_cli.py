@@ -139,6 +139,34 @@ def test_decode_says_what_stays_closed(tmp_path: Path) -> None:
     assert "it may be encrypted" in shown
 
 
+def test_decode_says_how_random_a_value_of_a_document_is_that_stays_closed(tmp_path: Path) -> None:
+    body = tmp_path / "body.bin"
+    body.write_bytes(b"\x82\xa1a\xa5hello\xa1k\xc4\x14" + b"\x01\x02" * 10)
+    shown = run("decode", str(body)).stdout.decode()
+    assert "$.k = 20 bytes, could not be opened" in shown
+    assert "entropy 1.0 of at most 4.3 bits per byte" in shown
+    lines = [json.loads(line) for line in run("decode", str(body), "--json").stdout.splitlines()]
+    assert [line["entropy"] for line in lines if line["opaque"]] == [1.0]
+
+
+def test_decode_says_what_is_text_and_that_nothing_encoded_was_found(tmp_path: Path) -> None:
+    body = tmp_path / "body.txt"
+    body.write_text("schöne Grüße", "utf-8")
+    shown = run("decode", str(body)).stdout.decode()
+    assert "15 bytes of text" in shown
+    assert "nothing encoded was found in it: schöne Grüße" in shown
+
+
+@pytest.mark.parametrize(("name", "value", "says"), [("incognito", 1, True), ("is_private", True, True),
+                                                     ("incognito", 0, False), ("wifi", 1, False)])  # fmt: skip
+def test_decode_says_which_value_tells_private_mode(
+    tmp_path: Path, name: str, value: object, says: bool
+) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"properties": {name: value, "os": "Android"}}))
+    assert ("says private mode" in run("decode", str(body)).stdout.decode()) is says
+
+
 def test_inspect_prints_every_record(har: Path) -> None:
     lines = [json.loads(line) for line in run("inspect", str(har)).stdout.splitlines()]
     assert {line["kind"] for line in lines} == {"http", "flow"}

@@ -26,6 +26,7 @@ def decode(file: str, as_json: bool, decoders: tuple[str, ...]) -> None:
       privacy-audit decode body.bin --decoder "rc4:key=text:secret"
     """
     from audit.decoding.keyed import parse, unfold_with
+    from audit.decoding.opaque import entropy
     from audit.reporting.tree import branches
 
     with path_of(file) as path:
@@ -35,6 +36,7 @@ def decode(file: str, as_json: bool, decoders: tuple[str, ...]) -> None:
             click.echo(msgspec.json.encode({
                 "index": index, "parent": field.parent, "layers": field.layers, "path": field.path,
                 "offset": field.offset, "bytes": len(field.data), "opaque": field.opaque,
+                **({"entropy": round(entropy(field.data), 3)} if field.opaque else {}),
                 "text": field.data.decode("utf-8", "backslashreplace"),
             }))  # fmt: skip
     else:

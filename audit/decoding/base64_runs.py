@@ -15,10 +15,12 @@ from audit.decoding.coding import LOWER, UPPER, Piece, Purse
 from audit.decoding.evidence import inflates, names_address, telling
 
 # JSON writers leave the line breaks of MIME escaped or raw; possessive, so that no run is read twice
-_RUN = re.compile(rb"[A-Za-z0-9+/_-]{10,}+(?:(?:\r?\n|\\r\\n|\\n)[A-Za-z0-9+/_-]{4,}+)*+={0,2}")
-_WHOLE = re.compile(rb"[A-Za-z0-9+/_-]{6,}+(?:\r?\n[A-Za-z0-9+/_-]+)*+={0,2}\s?")
+_RUN = re.compile(rb"[A-Za-z0-9+/_-]{10,}+(?:(?:\r?\n|\\r\\n|\\n)[ \t]{0,16}+[A-Za-z0-9+/_-]{4,}+)*+={0,2}")
+_WHOLE = re.compile(rb"[A-Za-z0-9+/_-]{6,}+(?:\r?\n[ \t]{0,16}+[A-Za-z0-9+/_-]+)*+={0,2}\s?")
+# a `+` that nobody encoded was read as a space
+_SPACED = re.compile(rb"[A-Za-z0-9/ ]{24,}+={0,2}")
 _PART = re.compile(rb"[A-Za-z0-9+]{10,}+={0,2}|[A-Za-z0-9]{10,}+={0,2}")
-_BREAKS = re.compile(rb"\\r|\\n|[\r\n]")
+_BREAKS = re.compile(rb"\\r|\\n|[\r\n \t]")
 _UPPER = re.compile(rb"[A-Z]")
 _LOWER = re.compile(rb"[a-z]")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -76,7 +78,9 @@ class Base64:
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         if _WHOLE.fullmatch(data):
             return _whole(data)
-        pieces: list[Piece] = []
+        pieces = _spaced(data) if b" " in data else []
+        if pieces:
+            return pieces
         for count, match in enumerate(_RUN.finditer(data)):
             if count == _MAX_RUNS:
                 purse.note("fields", f"base64: more than {_MAX_RUNS} runs in one value")
@@ -100,6 +104,17 @@ def _whole(run: bytes) -> list[Piece]:
     if len(run) < _MIN_WHOLE or not mixed(run):
         return []
     return [Piece(_named(run), decoded, "", 0, len(run)), *_inside(run, 0, aligned=True)]
+
+
+def _spaced(data: bytes) -> list[Piece]:
+    """A value in which spaces stand where `+` was."""
+    if not _SPACED.fullmatch(data) or data.count(b" ") * 12 > len(data):
+        return []
+    run = data.replace(b" ", b"+")
+    decoded = unbase64(run)
+    if not decoded or not mixed(run) or not (telling(decoded) or inflates(decoded)):
+        return []
+    return [Piece("base64", decoded, "", 0, len(data))]
 
 
 def _read(run: bytes, start: int, decoded: bytes) -> Iterator[Piece]:

@@ -30,7 +30,8 @@ _RUN = b"A" * 12
 _DIGITS = bytes(48 if 48 <= c < 58 else 44 if c == 44 else 32 for c in range(256))
 # (also of hex digits rotated by thirteen)
 _PAIRS = bytes(
-    48 if chr(c) in "0123456789abcdefnopqrsABCDEFNOPQRS" else 58 if c in b":- +" else 32 for c in range(256)
+    48 if chr(c) in "0123456789abcdefnopqrsABCDEFNOPQRS" else 58 if c in b":;_.|- +" else 32
+    for c in range(256)
 )
 _SPACE = b" \t\r\n-"
 _RUNS = re.compile(rb"[A-Za-z0-9+/_-]{12,}+")
@@ -54,6 +55,10 @@ _ODD = b"!#$()*;<>?@^`|~"
 _GIT85 = re.compile(
     rb"(?=[^()?&{}%]{0,63}[()?&{}%])(?=[^A-Z]{0,63}[A-Z])(?=[^a-z]{0,63}[a-z])(?=[^0-9]{0,63}[0-9])"
     rb"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{10,64}"
+)
+# (of ascii85, those that base85 has not)
+_ASCII85 = re.compile(
+    rb"(?=[^\"'\[,]{0,63}[\"'\[,])(?=[^A-Z]{0,63}[A-Z])(?=[^a-u]{0,63}[a-u])(?=[^0-9]{0,63}[0-9])[!-u]{10,64}"
 )
 _SHORT_85 = 64
 
@@ -94,12 +99,14 @@ def _is_plain_value(data: bytes) -> bool:
 def _is_short_list(data: bytes) -> bool:
     if len(data) < 15:
         return b"xn--" in data
-    return (any(data.count(mark) >= 7 for mark in b",:- ") or b"xn--" in data) and _is_list(data)
+    return (any(data.count(mark) >= 7 for mark in b",:;- ._") or b"xn--" in data) and _is_list(data)
 
 
 def _is_list(data: bytes) -> bool:
     """Whether byte values are listed, as numbers or as pairs of hex digits, or a label is punycode."""
     if b"xn--" in data or (b"0x" in data and data.count(b"0x") >= 8):
+        return True
+    if b'"7":' in data and b'"0":' in data:
         return True
     digits = data.translate(_DIGITS, _SPACE)
     if b"00,00" in digits or b"0,0,0" in digits:
@@ -162,7 +169,8 @@ def may_hide(data: bytes) -> bool:
             return True
         at = classes.find(_RUN, end)
     return (b"!" in classes and _may_be_85(data)) or (
-        len(data) <= _SHORT_85 and _GIT85.fullmatch(data) is not None
+        len(data) <= _SHORT_85
+        and (_GIT85.fullmatch(data) is not None or _ASCII85.fullmatch(data) is not None)
     )
 
 

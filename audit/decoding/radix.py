@@ -18,9 +18,10 @@ from audit.decoding.coding import CONTROL, DIGIT, LETTER, LOWER, UPPER, Piece, P
 from audit.decoding.evidence import telling
 
 _HEX_RUN = re.compile(rb"[0-9A-Fa-f]{12,}+")
+_HEX_LINES = re.compile(rb"(?:[0-9a-f]{24,}+\r?\n)++[0-9a-f]++\s?|(?:[0-9A-F]{24,}+\r?\n)++[0-9A-F]++\s?")
 _ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _HEX_SPACED = re.compile(
-    rb"(?<![0-9A-Za-z])(?:\\x|0x)?[0-9A-Fa-f]{2}(?:(?:, ?|[:\- \n]|(?=\\x))(?:\\x|0x)?[0-9A-Fa-f]{2}){7,}+"
+    rb"(?<![0-9A-Za-z])(?:\\x|0x)?[0-9A-Fa-f]{2}(?:(?:, ?|[:;_.|\- \n]|(?=\\x))(?:\\x|0x)?[0-9A-Fa-f]{2}){7,}+"
 )
 _UUID_END = re.compile(rb"[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-$")
 _MAX_RUNS = 4096
@@ -39,6 +40,8 @@ class Hex:
         pieces: list[Piece] = []
         if len(data) < 12:
             return pieces
+        if b"\n" in data and _HEX_LINES.fullmatch(data) and (joined := _joined(data)):
+            return [Piece("hex", joined, "", 0, len(data))]
         for match in _HEX_RUN.finditer(data):
             start, end = match.span()
             digits = match.group()
@@ -66,6 +69,16 @@ class Hex:
         return pieces
 
 
+def _joined(data: bytes) -> bytes:
+    """One value broken into lines of one length, or nothing where each line stands for itself."""
+    lines = data.split()
+    digits = b"".join(lines)
+    if len(digits) % 2 or len({*map(len, lines[:-1])}) > 1 or len(lines[-1]) > len(lines[0]):
+        return b""
+    joined = binascii.unhexlify(digits)
+    return joined if telling(joined) else b""
+
+
 def _stands_alone(data: bytes, start: int, end: int) -> bool:
     """Whether digits are no part of a word, but for `0x` before them, nor the last group of a UUID."""
     if end < len(data) and data[end] in _ALNUM:
@@ -76,7 +89,7 @@ def _stands_alone(data: bytes, start: int, end: int) -> bool:
 
 
 def _digits(pairs: bytes) -> bytes:
-    return pairs.replace(b"\\x", b"").replace(b"0x", b"").translate(None, b" ,:-\n")
+    return pairs.replace(b"\\x", b"").replace(b"0x", b"").translate(None, b" ,:;_.|-\n")
 
 
 _BASE32_RUN = re.compile(rb"(?:[A-Z2-7]{12,}+(?:\r?\n[A-Z2-7]{4,}+)*+|[a-z2-7]{12,}+)={0,6}")

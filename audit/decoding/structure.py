@@ -112,6 +112,8 @@ def document_pieces(document: object, purse: Purse, layer: str) -> list[Piece]:
             continue
         elif depth >= nesting:
             purse.note("depth", f"{layer}: nested more than {nesting} levels deep")
+        elif isinstance(node, dict) and _is_byte_map(node):
+            value = b",".join(b"%d" % byte for byte in node.values())
         elif isinstance(node, dict):
             members = [(member, [place, name, None], depth + 1) for name, member in node.items()]
             for _, below, _ in members:
@@ -153,6 +155,16 @@ def _label(name: object) -> str:
     if isinstance(name, str):
         return name
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else repr(name)[:256]
+
+
+def _is_byte_map(node: dict[object, object]) -> bool:
+    """Whether an object is an array of bytes as JavaScript writes a typed one: `{"0":104,"1":116}`."""
+    return (
+        len(node) >= 8
+        and type(node.get("0")) is int
+        and list(node) == [str(at) for at in range(len(node))]
+        and _are_bytes([*node.values()])
+    )
 
 
 def _are_bytes(node: list[object]) -> bool:

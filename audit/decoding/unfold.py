@@ -108,6 +108,10 @@ _PROOF = frozenset((
     "gzip", "zstd", "lz4", "snappy", "zlib", "json", "ndjson", "multipart", "jwt", "dns", "xml", "uuencode",
     "utf-32le", "utf-32be", "bytes", "data-url",
 ))  # fmt: skip
+# How much a guess proves: a whole document is of more weight than a telling word (1).
+_DOCUMENT, _HELD = 2, 3
+_PACKED = frozenset(("gzip", "zlib", "zstd"))
+_MIN_WHOLE = 24
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
 _CERTAIN = _PROOF | {
     "msgpack",
@@ -374,7 +378,8 @@ class _Growth:
 
     def _pruned(self) -> list[Field]:
         """The fields without the guesses that led to nothing: of the readings of one field, those that lead to
-        what is looked for, else the first that proves itself."""
+        what is looked for, else the one that makes a whole document, else the first that proves itself. Where
+        there is a document, nothing is guessed in what else chance opened of the field."""
         proof = [0] * len(self.fields)
         best: dict[int, tuple[int, int]] = {}
         for index in range(len(self.fields) - 1, 0, -1):
@@ -386,29 +391,35 @@ class _Growth:
                 best[above] = max(best.get(above, (0, 0)), (proof[index], -index))
         kept: list[Field] = []
         place: dict[int, int] = {}
+        settled: set[int] = set()
         for index, field in enumerate(self.fields):
             parent = field.parent
             if parent is not None:
                 if parent not in place:
                     continue
+                most, first = best.get(parent, (0, 0))
+                chosen = -first == index
                 if self.guess[index] == index and not (
-                    proof[index] == 2 or (proof[index] == 1 and best[parent] == (1, -index))
+                    proof[index] == _HELD or (proof[index] and chosen and parent not in settled)
                 ):
                     continue
+                if parent in settled or (most == _DOCUMENT and self.guess[-first] == -first and not chosen):
+                    settled.add(index)
                 field = structs.replace(field, parent=place[parent])
             place[index] = len(kept)
             kept.append(field)
         return kept
 
     def _proof(self, index: int, root: int | None) -> int:
-        """2: it holds what is looked for; 1: it shows that the reading was right; 0: neither."""
+        """Whether it holds what is looked for, makes a whole document of a guess, or else shows that the
+        reading was right; 0: none of these."""
         field = self.fields[index]
         if root is None:
             return int(field.layers[-1] in _PROOF or (is_clean(field.data) and marked(field.data)))
         if index in self.holding:
-            return 2
+            return _HELD
         if index != root and field.layers[-1] in _PROOF:
-            return 1
+            return _DOCUMENT if field.parent == root and _is_whole(self.fields[root], field) else 1
         reading = self.fields[root]
         before = self.fields[reading.parent or 0].data
         if not is_clean(field.data):
@@ -416,6 +427,16 @@ class _Growth:
         if reading.layers[-1] in _CHANCY:
             return int(names_address(field.data) and not names_address(before))
         return int(marked(field.data) or (index == root and len(field.data) >= _MIN_TEXT))
+
+
+def _is_whole(field: Field, opened: Field) -> bool:
+    """Whether all of a field is JSON or compressed, of more than chance writes."""
+    data = field.data
+    if len(data) < _MIN_WHOLE:
+        return False
+    if opened.layers[-1] == "json":
+        return (data[:1], data[-1:]) in ((b"{", b"}"), (b"[", b"]"))
+    return opened.layers[-1] in _PACKED and opened.offset == 0
 
 
 def _below(parent: Field, index: int, piece: Piece) -> Field:

@@ -6,6 +6,8 @@ Everything from the blob is made inert; nothing is judged.
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -19,6 +21,8 @@ from audit.adapters import Adapter, load
 from audit.adapters.model import Unit
 from audit.assessment.clock import rfc3339
 from audit.decoding import Tree
+from audit.decoding.evidence import is_clean
+from audit.decoding.opaque import entropy
 from audit.records import Field, Http
 from audit.reporting.wire import inert
 
@@ -35,6 +39,8 @@ _ROLES = {
     "hash": "a hash", "hash_prefix": "the beginning of a hash", "opaque": "encrypted for the recipient",
 }  # fmt: skip
 _PRIVATE = (b"privacy", b"private", b"incognito", b"inprivate")
+_SAYS_PRIVATE = re.compile(r"(?i)(?:incognito|inprivate|private_?(?:mode|browsing)|is_?private)\Z")
+_YES = (b"1", b"true", b"yes")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _LONG_AGO = 1e8  # below it, a number is a span and no moment
 
@@ -55,6 +61,8 @@ def branches(tree: Tree) -> Branches:
     # a body saved by an editor ends in a newline of its own
     adapters = _adapters(fields[0].data.rstrip(b"\r\n"))
     root = Branches(_size(fields[0]))
+    if len(fields) == 1 and fields[0].data and not fields[0].opaque:
+        root.add(Text("nothing encoded was found in it: ").append(inert(fields[0].data, _SHOWN)))
     for adapter in adapters:
         root.add(Text(f"looks like: {adapter.name} ({adapter.organisation})", style="bold magenta"))
     todo = [(0, root)]
@@ -70,11 +78,11 @@ def branches(tree: Tree) -> Branches:
             closed = False
             for child in children[:_MAX_CHILDREN]:
                 field = fields[child]
-                if field.opaque and (len(field.data) <= 32 or closed):
+                structured = field.path != fields[index].path
+                if field.opaque and not structured and (len(field.data) <= 32 or closed):
                     # an identifier written in hex or base64 says no more as bytes, another reading neither
                     continue
                 closed |= field.opaque
-                structured = field.path != fields[index].path
                 line = _value(field, adapters) if structured else _layer(layer, _size(field))
                 short = len(field.data) <= _SHOWN and field.data.isascii()
                 if not structured and not field.opaque and (short or child not in below):
@@ -113,7 +121,9 @@ def _roles(field: Field, adapters: tuple[Adapter, ...]) -> Iterator[str]:
         if role:
             yield _ROLES[role.role] + _moment(field.data, role.unit)
             return
-    if field.data.lower() in _PRIVATE:
+    if field.data.lower() in _PRIVATE or (
+        field.data.lower() in _YES and _SAYS_PRIVATE.search(field.path) is not None
+    ):
         yield "says private mode"
 
 
@@ -129,5 +139,11 @@ def _moment(data: bytes, unit: Unit | None) -> str:
 def _size(field: Field) -> str:
     count = f"{len(field.data):,} byte{'' if len(field.data) == 1 else 's'}"
     if field.opaque:
-        return f"{count}, could not be opened (nothing known opens it; it may be encrypted)"
-    return f"{count} of {'text' if field.data.isascii() else 'binary data'}"
+        most = min(8.0, math.log2(max(2, len(field.data))))
+        return (
+            f"{count}, could not be opened (nothing known opens it; it may be encrypted); "
+            f"entropy {entropy(field.data):.1f} of at most {most:.1f} bits per byte"
+        )
+    if not field.data:
+        return "empty"
+    return f"{count} of {'text' if is_clean(field.data) else 'binary data'}"

@@ -6,12 +6,16 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import random
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cramjam
+import lz4.block
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +61,9 @@ def reach(data: bytes, value: bytes, hints: tuple[str, ...] = ()) -> Field:
         (b"68:74:74:70:3a:2f:2f:61", b"http://a", ("hex",)),
         (b"\\x68\\x74\\x74\\x70\\x3a\\x2f\\x2f\\x61", b"http://a", ("escape",)),
         (b"0x68, 0x74, 0x74, 0x70, 0x3a, 0x2f, 0x2f, 0x61", b"http://a", ("hex",)),
+        (b"68_74_74_70_3a_2f_2f_61", b"http://a", ("hex",)),
+        (b"68;74;74;70;3A;2F;2F;61", b"http://a", ("hex",)),
+        (b"\n".join([URL.hex().encode()[:48], URL.hex().encode()[48:]]), URL, ("hex",)),
         (b"NB2HI4B2F4XWC3TFPBQW24DMMU", b"http://anexample", ("base32",)),
         (b"2NEpo7TZRRrLZSi2U", b"Hello World!", ("base58",)),
         (b"<~87cURD_*#TDfTZ)~>", b"Hello, world", ("ascii85",)),
@@ -269,3 +276,59 @@ def test_a_purse_says_each_bound_once() -> None:
     assert purse.take(1)
     assert not purse.take(1)
     assert [hit.bound for hit in purse.hits] == ["time", "fields"]
+
+
+@pytest.mark.parametrize("breaks", [b"\n\t", b"\r\n    ", b"\n"])
+def test_base64_in_indented_lines_is_one_value(breaks: bytes) -> None:
+    text = b", ".join(b"%d bottles" % count for count in range(40))
+    lines = base64.b64encode(text)
+    body = (
+        b"<data>" + breaks + breaks.join(lines[at : at + 76] for at in range(0, len(lines), 76)) + b"</data>"
+    )
+    assert reach(body, text).layers[-1] == "base64"
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, zlib.compress])
+def test_base64_whose_plus_was_read_as_a_space(packed: Callable[[bytes], bytes]) -> None:
+    value = json.dumps([{"u": URL.decode(), "n": random.Random(5).randbytes(300).hex()}]).encode()
+    sent = base64.b64encode(packed(value))
+    assert sent.count(b"+") > 1
+    assert reach(sent.replace(b"+", b" "), value).layers == ("base64", packed.__module__)
+    assert not [
+        field for field in opened(b"the quick brown fox jumps over the lazy dog again") if field.layers
+    ]
+
+
+def test_an_array_of_bytes_as_javascript_writes_a_typed_one() -> None:
+    body = json.dumps({"d": {str(at): byte for at, byte in enumerate(URL)}}).encode()
+    assert may_hide(body)
+    assert reach(body, URL).layers == ("json", "bytes")
+    other = json.dumps({"d": {str(at + 1): byte for at, byte in enumerate(URL)}}).encode()
+    assert not [field for field in opened(other) if field.data == URL]
+
+
+def test_short_ascii85_with_quotes_may_hide_something() -> None:
+    assert may_hide(base64.a85encode(b"fluxkompensato"))
+
+
+def test_each_value_of_a_document_is_guessed_at() -> None:
+    inner = [json.dumps({"u": URL.decode(), "n": at, "of": "several"}).encode() for at in range(3)]
+    body = json.dumps([base64.a85encode(value).decode() for value in inner]).encode()
+    assert all(reach(body, value).layers == ("json", "ascii85") for value in inner)
+
+
+@pytest.mark.parametrize(
+    ("encode", "layer"),
+    [
+        (base64.a85encode, "ascii85"),
+        (lambda data: cramjam.snappy.compress_raw(data).read(), "snappy"),
+        (lambda data: lz4.block.compress(data, store_size=False), "lz4"),
+        (lambda data: bytes(byte ^ 0x13 for byte in data), "xor"),
+    ],
+)
+def test_a_whole_document_outweighs_what_chance_opens(encode: Callable[[bytes], bytes], layer: str) -> None:
+    """Percent signs in ascii85, words and digests that stay readable in snappy and LZ4."""
+    chance = random.Random(3)
+    events = [{"id": chance.randbytes(16).hex(), "t": 1_700_000_000 + 37 * at} for at in range(12)]
+    value = json.dumps({"events": [*events, {"u": URL.decode()}]}).encode()
+    assert reach(encode(value), value).layers == (layer,)

@@ -332,3 +332,11 @@ def test_a_whole_document_outweighs_what_chance_opens(encode: Callable[[bytes], 
     events = [{"id": chance.randbytes(16).hex(), "t": 1_700_000_000 + 37 * at} for at in range(12)]
     value = json.dumps({"events": [*events, {"u": URL.decode()}]}).encode()
     assert reach(encode(value), value).layers == (layer,)
+
+
+def test_every_value_of_a_name_that_an_object_has_twice() -> None:
+    escaped = URL.replace(b"/", b"\\u002f")
+    fields = opened(b'{"a": [{"u":"' + escaped + b'","u":"x","t":"two","u":"last one"}]}')
+    assert [(field.path, field.data) for field in fields if field.parent == 0] == [
+        ("$.a[0].u[0]", URL), ("$.a[0].u[1]", b"x"), ("$.a[0].u[2]", b"last one"), ("$.a[0].t", b"two"),
+    ]  # fmt: skip

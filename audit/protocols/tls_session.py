@@ -247,6 +247,8 @@ class Session:
         cut = side.records.finish()
         if cut is not None and cut.kind == tls.HANDSHAKE and not side.changed and not side.current:
             self._messages(side, server, cut.body, events)
+        elif cut is not None and side.current:
+            side.slack = max(side.slack, 1)
         if begun := side.handshakes.finish():
             self._message(side, server, begun, events)
         if side.waiting:

@@ -46,7 +46,7 @@ def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
     if "dns" in kinds:
         telling |= np.isin(ports, (53, 5353))
     if kinds & {"tls", "http", "websocket", "message"}:
-        telling |= ((first == 0x16) | (first == 0x17)) & (head[:, 1] == 3) & (head[:, 2] <= 4)
+        telling |= (first >= 0x14) & (first <= 0x17) & (first != 0x15) & (head[:, 1] == 3) & (head[:, 2] <= 4)
         telling |= (first == 0x15) & (head[:, 1] == 3) & (head[:, 2] <= 4) & (length <= 64)
         telling |= _UPPER[first] & (_UPPER[head[:, 1]] | (head[:, 1] == ord("-")) | (length < 2))
         telling |= (

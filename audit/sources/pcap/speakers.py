@@ -47,6 +47,7 @@ class Opening:
         self._depth = depth
         self._begun = [b"", b""]
         self._order: list[tuple[int, bytes]] = []
+        self._missed = [0, 0]  # bytes of each side that are missing before what is known
         self._passed = 0
         self._speaker: Speaker | None = None
         self.http: Http1 | None = None  # what is spoken, if it has bodies that may be passed over
@@ -67,6 +68,8 @@ class Opening:
         if self._speaker is not None:
             self._speaker.gap(side, size)
             self.done = self._speaker.done
+        elif self._depth:  # inside of another connection it is known from its first byte on
+            self._missed[side] += size
 
     def finish(self) -> None:
         if self._speaker is None:
@@ -85,6 +88,9 @@ class Opening:
         self._speaker = speaker
         self.http = speaker if isinstance(speaker, Http1) else None
         order, self._order, self._begun = self._order, [], [b"", b""]
+        for place, size in enumerate(self._missed):
+            if size:
+                speaker.gap(place, size)
         for place, piece in order:
             speaker.feed(place, piece)
         self.done = speaker.done
@@ -125,6 +131,9 @@ class Opening:
         if readable(data) and data.strip():
             return TextSpeaker(self._teller, self._nested)
         self._begun[side] = b""  # nothing that can be read; what follows may be
+        if self._depth:
+            for place, piece in self._order:
+                self._missed[place] += len(piece)
         self._order.clear()
         self._passed += 1
         return Opaque() if self._passed >= MAX_PASSED else None

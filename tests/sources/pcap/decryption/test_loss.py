@@ -252,3 +252,57 @@ def test_late_packets_cost_nothing(
     records = talks.opened(wire.harmed(seed, late=LATE).write(tmp_path), tmp_path / "keys.log")
     assert sorted(talks.exchanged(records)) == sorted(said)
     assert not [r for r in records if isinstance(r, Gap)]
+
+
+def _alone(folder: Path, version: ssl.TLSVersion) -> tuple[Wire, list[Exchanged]]:
+    """Some requests of HTTP/1 over one connection."""
+    wire = Wire()
+    tcp = wire.tcp(40_001)
+    pair = talks.Pair(talks.contexts(folder, version=version), tcp)
+    said = talks.http1(talks.say_over(pair), 3, 6, 5_000)
+    tcp.close()
+    return wire, said
+
+
+_VERSIONS = [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2]
+
+
+@pytest.mark.parametrize("version", _VERSIONS)
+def test_a_lost_beginning_shifts_no_response(tmp_path: Path, version: ssl.TLSVersion, bodies: Bodies) -> None:
+    """Whatever is lost around the handshake and the first requests, what is told belongs together."""
+    whole, said = _alone(tmp_path, version)
+    answers = {(one.method, one.path): one.answered for one in said}
+    told = 0
+    for begin in range(3, 9):
+        for end in range(begin + 1, begin + 8):
+            harmed = Wire()
+            harmed.packets = whole.packets[:begin] + whole.packets[end:]
+            records = talks.opened(harmed.write(tmp_path), tmp_path / "keys.log")
+            for r in records:
+                if isinstance(r, Http) and r.status is not None:
+                    told += 1
+                    assert _left_of(r.response_body or b"", bodies[answers[r.method, r.path]]), (begin, end)
+    assert told > 20
+
+
+@pytest.mark.parametrize("version", _VERSIONS)
+def test_late_hellos(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """Both hellos are captured after the next few packets of both sides."""
+    wire, said = _alone(tmp_path, version)
+    hellos, rest = wire.packets[3:5], wire.packets[:3] + wire.packets[5:]
+    for place in range(4, 9):
+        late = Wire()
+        late.packets = rest[:place] + hellos + rest[place:]
+        records = talks.opened(late.write(tmp_path), tmp_path / "keys.log")
+        assert talks.exchanged(records) == said, place
+
+
+def test_a_record_that_the_end_of_the_capture_cuts(tmp_path: Path) -> None:
+    wire, said = _alone(tmp_path, ssl.TLSVersion.TLSv1_3)
+    full = [number for number, one in enumerate(wire.packets) if one[12:16] != CLIENT and len(one) > 1_400]
+    wire.packets = wire.packets[: full[-1]]
+    records = talks.opened(wire.write(tmp_path), tmp_path / "keys.log")
+    assert len(talks.exchanged(records)) < len(said)
+    (gap,) = [r for r in records if isinstance(r, Gap)]
+    assert gap.reason == "lost"
+    assert "at its end" in (gap.detail or "")

@@ -7,9 +7,12 @@ pieces is joined (`pieces`).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from math import inf
 
 from msgspec import structs
 
@@ -223,9 +226,10 @@ def _told_elsewhere(
     for index, field in enumerate(fields):
         if field.parent is not None:
             mute[index] |= mute[field.parent]
+        parts = {canary: Parts(fields, children) for canary, children in below[index].items()}
         for number, match in enumerate(per_field[index]):
             canary, rank = match.canary, ranks[index][number]
-            inside = [c for c in below[index].get(canary, ()) if _holds(fields[c], match.offset)]
+            inside = parts[canary].holding(match.offset) if canary in parts else []
             better = any(best[child][canary] <= rank for child in inside)
             if canary in mute[index] or better:
                 silent.add((index, number))
@@ -239,27 +243,44 @@ def _told_elsewhere(
 def _mute_readings(
     canary: str, children: list[int], fields: list[Field], best: list[dict[str, float]], mute: list[set[str]]
 ) -> None:
-    kept: list[Field] = []
+    starts: list[int] = []  # of the parts kept, none of which overlaps another
+    ends: list[int] = []
     for child in sorted(children, key=lambda c: (best[c][canary], fields[c].length or 0, c)):
-        field = fields[child]
-        if any(_overlap(field, other) for other in kept):
+        start, length = fields[child].offset, fields[child].length
+        if start is None or length is None:
+            continue  # which bytes it was opened from is not known
+        at = bisect_left(starts, start + length)
+        if at and ends[at - 1] > start:
             mute[child].add(canary)
         else:
-            kept.append(field)
+            starts.insert(at, start)
+            ends.insert(at, start + length)
 
 
-def _overlap(one: Field, other: Field) -> bool:
-    """Whether two fields were opened from the same bytes, as far as that is known."""
-    if one.offset is None or other.offset is None or one.length is None or other.length is None:
-        return False
-    return one.offset < other.offset + other.length and other.offset < one.offset + one.length
+class Parts:
+    """The parts of a field that its children were opened from, to ask which of them hold a place."""
 
+    def __init__(self, fields: list[Field], children: list[int]) -> None:
+        self._anywhere = [child for child in children if fields[child].offset is None]
+        spans = sorted(
+            (field.offset, field.offset + (inf if field.length is None else field.length), child)
+            for child, field in ((child, fields[child]) for child in children)
+            if field.offset is not None
+        )
+        self._spans = spans
+        self._starts = [start for start, _, _ in spans]
+        # how far the parts reach that begin up to here
+        self._reach = list(accumulate((end for _, end, _ in spans), max))
 
-def _holds(child: Field, offset: int) -> bool:
-    """Whether what stands at `offset` of the parent lies in the part this child was opened from."""
-    if child.offset is None:
-        return True
-    return child.offset <= offset and (child.length is None or offset < child.offset + child.length)
+    def holding(self, offset: int) -> list[int]:
+        """The children that what stands at this place of the field may have been opened into."""
+        found = list(self._anywhere)
+        at = bisect_right(self._starts, offset)
+        while at and self._reach[at - 1] > offset:
+            at -= 1
+            if self._spans[at][1] > offset:
+                found.append(self._spans[at][2])
+        return found
 
 
 def _own_address(channels: dict[str, bytes], needles: Needles) -> list[Sighting]:

@@ -4,11 +4,14 @@ import base64
 import gzip
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
 from audit.detection.pieces import Sighting
-from audit.detection.search import Searcher
-from audit.records import Canary, Dns, Http, Message, Tls, WebSocketMessage
+from audit.detection.search import Parts, Searcher
+from audit.records import Canary, Dns, Field, Http, Message, Tls, WebSocketMessage
 
 URL = "https://n7-lantern.example/reading/room7?note=violet-83"
 TERM = "marble otter h4q2"
@@ -99,3 +102,19 @@ def test_the_compressed_body_is_opened_as_declared() -> None:
 def test_a_bound_is_told() -> None:
     result = SEARCHER.search(channels(request(method="POST", body=gzip.compress(bytes(1 << 28)))))
     assert "bytes" in [limit.bound for limit in result.limits]
+
+
+@given(
+    st.lists(st.tuples(st.none() | st.integers(0, 20), st.none() | st.integers(1, 8)), max_size=12),
+    st.integers(0, 25),
+)
+def test_the_parts_that_hold_a_place_are_found_without_asking_each(
+    spans: list[tuple[int | None, int | None]], place: int
+) -> None:
+    fields = [Field(path="", layers=(), data=b"", offset=at, length=length) for at, length in spans]
+    held = {
+        child
+        for child, (at, length) in enumerate(spans)
+        if at is None or (at <= place and (length is None or place < at + length))
+    }
+    assert set(Parts(fields, list(range(len(fields)))).holding(place)) == held

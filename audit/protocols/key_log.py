@@ -28,11 +28,12 @@ EARLY: Final = "CLIENT_EARLY_TRAFFIC_SECRET"
 HANDSHAKE: Final = ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET")
 TRAFFIC: Final = ("CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0")
 
+_MARK = b"\xef\xbb\xbf"  # of UTF-8, as some editors write it before the first line
 _LINE = re.compile(
-    rb"^[ \t]*+(?:QUIC_)?+(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
+    rb"^(?:\xef\xbb\xbf)?+[ \t]*+(?:QUIC_)?+(CLIENT_RANDOM|PMS_CLIENT_RANDOM|CLIENT_EARLY_TRAFFIC_SECRET"
     rb"|(?:CLIENT|SERVER)_(?:HANDSHAKE_TRAFFIC_SECRET|TRAFFIC_SECRET_[0-9N]{1,4}))"
     rb"[ \t]++([0-9A-Fa-f]{64})[ \t]++([0-9A-Fa-f]{64,128}+)[ \t]*+$"
-    rb"|^[ \t]*+RSA[ \t]++(?:Session-ID:([0-9A-Fa-f]{2,64}+)[ \t]++Master-Key:([0-9A-Fa-f]{96})"
+    rb"|^(?:\xef\xbb\xbf)?+[ \t]*+RSA[ \t]++(?:Session-ID:([0-9A-Fa-f]{2,64}+)[ \t]++Master-Key:([0-9A-Fa-f]{96})"
     rb"|([0-9A-Fa-f]{16})[ \t]++([0-9A-Fa-f]{96}))[ \t]*+$",
     re.MULTILINE,
 )
@@ -139,7 +140,9 @@ def clean(text: bytes, of: Container[bytes] | None = None) -> bytes:
     """Only the lines that hold a secret (of connections with these names, see `Keys.meet`), each once."""
     text = text.replace(b"\r", b"\n")
     lines = dict.fromkeys(
-        match[0].strip() + b"\n" for match in _LINE.finditer(text) if of is None or _name(match) in of
+        match[0].removeprefix(_MARK).strip() + b"\n"
+        for match in _LINE.finditer(text)
+        if of is None or _name(match) in of
     )
     return b"".join(lines)
 

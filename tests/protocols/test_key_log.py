@@ -45,6 +45,15 @@ def test_labels(written: str, label: str, ending: str, upper: bool) -> None:
     assert keys.randoms() == [RANDOM]
 
 
+def test_a_byte_order_mark() -> None:
+    """Before the first line, also where one log was put behind another."""
+    line = f"CLIENT_RANDOM {RANDOM.hex()} {LONG.hex()}\n".encode()
+    marked = b"\xef\xbb\xbf" + line
+    assert read(marked).find(key_log.MASTER, RANDOM)
+    assert read(line + marked.replace(b" 00", b" ff")).count == 2
+    assert key_log.clean(marked) == line
+
+
 def test_lines_of_rsa() -> None:
     keys = read(
         f"RSA 0102030405060708 {LONG.hex()}\nRSA Session-ID:AABB Master-Key:{LONG.hex().upper()}\n".encode()

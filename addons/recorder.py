@@ -8,7 +8,7 @@ messages grow, and when it ended. **The last state of a flow id is the flow**; t
 case that no later one follows.
 
 - Each record is one write to the end of the file: what was written survives the end of this process, however it ends.
-  Once a second the file is brought to the disk's surface: a power cut takes the last second at most.
+  Once a second it is brought to the disk itself, and so are the keys: a power cut takes the last second at most.
 - The file is readable by its owner only, and so is its folder where the recorder makes it. TLS keys go into a key log
   of their own (NSS format), if one is named.
 - Where the disk refuses, the half-written record is cut off again and the proxy stops: no traffic goes unrecorded.
@@ -68,6 +68,24 @@ def end_of_whole_records(fd: int) -> int:
     return offset
 
 
+def keep_on_surface(path: Path, fd: int, closing: threading.Event) -> None:
+    """Brings what was appended to a file to the disk itself, about once a second, until it is closing. Runs in
+    a thread of its own. A disk that refuses ends the process: what was promised is lost otherwise."""
+    surfaced = 0
+    while not closing.wait(SURFACE):
+        try:
+            written = os.fstat(fd).st_size
+            if surfaced != written:
+                os.fdatasync(fd)
+        except OSError as error:
+            if not closing.is_set():
+                sys.stderr.write(f"recorder: cannot write {path}: {error.strerror}. The proxy stops.\n")
+                sys.stderr.flush()
+                os._exit(1)
+            return
+        surfaced = written
+
+
 class FlowFile:
     """One flow file, open for appending whole records."""
 
@@ -76,7 +94,6 @@ class FlowFile:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self.closing = threading.Event()
-        self.surfaced = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self.size = end_of_whole_records(self.fd)
@@ -87,24 +104,6 @@ class FlowFile:
         except BaseException:
             os.close(self.fd)
             raise
-
-    def keep_on_surface(self) -> None:
-        """Brings what was written to the disk itself, about once a second, until the file is closed. Runs in
-        a thread of its own. A disk that refuses ends the process: what was promised is lost otherwise."""
-        while not self.closing.wait(SURFACE):
-            if self.surfaced == self.size:
-                continue
-            written = self.size
-            try:
-                os.fdatasync(self.fd)
-            except OSError as error:
-                if not self.closing.is_set():
-                    sys.stderr.write(
-                        f"recorder: cannot write {self.path}: {error.strerror}. The proxy stops.\n"
-                    )
-                    sys.stderr.flush()
-                    os._exit(1)
-            self.surfaced = written
 
     def append(self, record: bytes) -> None:
         """Writes the record whole or not at all; raises OSError where the disk refuses."""
@@ -164,7 +163,8 @@ class Recorder:
         path = Path(ctx.options.recorder_file).expanduser()
         try:
             self.file = FlowFile(path)
-            threading.Thread(target=self.file.keep_on_surface, daemon=True).start()
+            surfacing = (path, self.file.fd, self.file.closing)
+            threading.Thread(target=keep_on_surface, args=surfacing, daemon=True).start()
         except OSError as error:
             why = f"cannot write {path}: {error.strerror}"
         except ValueError as error:
@@ -180,10 +180,11 @@ class Recorder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             os.fchmod(fd, 0o600)
-            os.close(fd)
         except OSError as error:
             why = f"recorder: cannot write {path}: {error.strerror}"
             raise exceptions.OptionsError(why) from None  # type: ignore[no-untyped-call]
+        surfacing = (path, fd, threading.Event())  # the keys are appended as long as the process lives
+        threading.Thread(target=keep_on_surface, args=surfacing, daemon=True).start()
         tls.log_master_secret = tls.MasterSecretLogger(path)
 
     def running(self) -> None:

@@ -271,7 +271,8 @@ class Sitting:
         name = signal.Signals(-code).name
         self.state = f"the proxy crashed ({name}) and is starting again"
         self._say(f"mitmproxy crashed ({name}); what was recorded is there; starting again")
-        book.write(notes.Alert(time=time.time(), text=f"mitmproxy crashed ({name}) and was started again"))
+        text = f"mitmproxy crashed ({name}) and was started again; what was sent meanwhile is not recorded"
+        book.write(notes.Alert(time=time.time(), text=text))
         time.sleep(min(self._crashes, 5))
 
     def _drop_empty(self) -> None:

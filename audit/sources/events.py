@@ -1,8 +1,8 @@
 """`events.jsonl` → records: what the recording noted that is not in its flows.
 
 A client that refused our certificate, a connection let through unread with the sizes of its TLS records,
-QUIC refused or left alone, by policy and by attempt. Notes of other things (phases, contacts) are no traffic and give no record. It
-must never invent content: all it knows of these connections is that they were there. docs/recording.md.
+QUIC refused or left alone, by policy and by attempt, a proxy that crashed. Notes of other things (phases,
+contacts) are no traffic and give no record. It must never invent content: all it knows of these connections is that they were there. docs/recording.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from audit.sources import values
 from audit.sources.opening import Opened
 
 MAX_RECORDS = 1_000_000  # of one connection
+MAX_TEXT = 200  # characters of what went wrong
 _HOW = {
     "alert": "the client refused the proxy's certificate",
     "closed": "the client closed the connection during the TLS handshake",
@@ -74,6 +75,11 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  #
                 _count(open_[note.id], note)
             case notes.Passed() if note.id in open_:
                 yield from _passed(capture, open_.pop(note.id), note)
+            case notes.Alert():
+                yield Gap(
+                    capture=capture, time=values.moment(note.time), reason="lost",
+                    detail=f"trouble with the recording: {note.text[:MAX_TEXT]}",
+                )  # fmt: skip
             case notes.Sitting() if note.quic:
                 yield Gap(
                     capture=capture, time=values.moment(note.time), reason="quic", detail=_POLICY[note.quic]

@@ -23,6 +23,7 @@ from mitmproxy.dns import DNSFlow
 from mitmproxy.flow import Flow
 from mitmproxy.http import HTTPFlow
 from mitmproxy.io import FlowReader
+from mitmproxy.net import tls
 from mitmproxy.net.dns import classes, types
 from mitmproxy.tcp import TCPFlow
 from wsproto import ConnectionType, WSConnection
@@ -296,7 +297,7 @@ def test_what_was_written_is_brought_to_the_disk_itself(
     """A power cut takes what was not; a disk that refuses then ends the process."""
     recorder = runpy.run_path(str(ADDONS / "recorder.py"))
     assert recorder["SURFACE"] <= 1
-    monkeypatch.setitem(recorder["FlowFile"].keep_on_surface.__globals__, "SURFACE", 0.01)
+    monkeypatch.setitem(recorder["keep_on_surface"].__globals__, "SURFACE", 0.01)
     file = recorder["FlowFile"](tmp_path / "flows.mitm")
     surfaced: list[int] = []
     at_disk, refused = threading.Event(), threading.Event()
@@ -314,12 +315,35 @@ def test_what_was_written_is_brought_to_the_disk_itself(
 
     monkeypatch.setattr(os, "fdatasync", brought)
     monkeypatch.setattr(os, "_exit", ended)
-    threading.Thread(target=file.keep_on_surface, daemon=True).start()
+    surfacing = (file.path, file.fd, file.closing)
+    threading.Thread(target=recorder["keep_on_surface"], args=surfacing, daemon=True).start()
     file.append(b"2:{}}")
     assert at_disk.wait(20)
     assert surfaced == [5]
     file.append(b"2:{}}")
     assert refused.wait(20)
+
+
+def test_the_keys_are_brought_to_the_disk_itself_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows of packets recorded beside are worth nothing without them."""
+    recorder = runpy.run_path(str(ADDONS / "recorder.py"))
+    monkeypatch.setitem(recorder["keep_on_surface"].__globals__, "SURFACE", 0.01)
+    surfaced: list[tuple[str, bytes]] = []
+    at_disk = threading.Event()
+
+    def brought(fd: int) -> None:
+        name = Path(f"/proc/self/fd/{fd}").readlink()
+        surfaced.append((name.name, name.read_bytes()))
+        at_disk.set()
+
+    monkeypatch.setattr(tls, "log_master_secret", None)
+    monkeypatch.setattr(os, "fdatasync", brought)
+    recorder["Recorder"].log_keys(tmp_path / "keys.log")
+    assert not at_disk.wait(0.1)
+    assert tls.log_master_secret is not None
+    tls.log_master_secret(None, b"CLIENT_RANDOM 00 11")
+    assert at_disk.wait(20)
+    assert surfaced == [("keys.log", b"\nCLIENT_RANDOM 00 11\n")]
 
 
 def test_request_is_written_before_its_answer(flows: Path) -> None:

@@ -69,6 +69,15 @@ def test_the_hand_written_row_wins_and_the_longer_suffix_wins():
     assert of_name("x.miui.com", names).product == "MIUI services"
 
 
+def test_the_self_test_is_named_as_this_tools_own_and_nothing_else_is():
+    from audit.recording.onboarding import HOST
+
+    names = organisations.load().names
+    assert "recording itself" in of_name(HOST, names).name
+    assert of_name(f"{HOST}.evil.example", names) is None
+    assert of_name("test", names) is None
+
+
 def test_the_generated_table_is_as_the_build_script_writes_it():
     content = OUTPUT.read_bytes()
     table, rows = read_generated(content, OUTPUT.name)

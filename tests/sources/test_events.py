@@ -12,7 +12,7 @@ from audit.experiment import load
 from audit.protocols import notes
 from audit.recording.marks import mark
 from audit.recording.notebook import Notebook
-from audit.records import AnyRecord, Flow, Gap, Tls
+from audit.records import AnyRecord, Experiment, Flow, Gap, Tls
 from audit.sources import capture_format, read
 
 T0 = 1_800_000_000.0
@@ -109,6 +109,16 @@ def test_what_becomes_of_quic_is_told_also_where_nobody_tried(
     assert isinstance(gap, Gap)
     assert gap.reason == "quic"
     assert told in gap.detail
+
+
+def test_a_crash_of_the_proxy_is_told_in_the_coverage(tmp_path: Path) -> None:
+    crashed = notes.Alert(time=T0, text="mitmproxy crashed (SIGSEGV) and was started again" + "!" * 999)
+    path = noted(tmp_path, crashed)
+    audit = pipeline.analyze([pipeline.Capture(path, path.name)], Experiment())
+    (gap,) = audit.coverage.gaps
+    assert (gap.reason, gap.count) == ("lost", 1)
+    assert "mitmproxy crashed (SIGSEGV)" in gap.detail
+    assert len(gap.detail) < 300
 
 
 def test_a_recording_of_a_mode_without_udp_says_nothing_of_quic(tmp_path: Path) -> None:

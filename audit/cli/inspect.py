@@ -66,8 +66,23 @@ def inspect(
                 out.flush()
         return
     with path_of(capture) as path:
-        out.writelines(_told(path, capture, wanted, ids))
+        lines = _told(path, capture, wanted, ids)
+        out.writelines(_some(lines, capture, ids) if ids else lines)
     out.flush()
+
+
+def _some(lines: Iterator[bytes], capture: str, ids: tuple[str, ...]) -> Iterator[bytes]:
+    """The lines as they come; raises Refused where there is none, as silence would look like an answer."""
+    first = next(lines, None)
+    if first is None:
+        from audit.cli.terminal import Refused
+
+        raise Refused(
+            f"{capture}: holds no transmission {' or '.join(ids)}; check the file, "
+            "and name its key log with --keys if it was encrypted"
+        )
+    yield first
+    yield from lines
 
 
 def _told(path: Path, capture: str, wanted: Wanted, ids: tuple[str, ...]) -> Iterator[bytes]:

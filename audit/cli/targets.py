@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from audit.records import Experiment
 from audit.reporting import findings as findings_file
@@ -55,6 +56,7 @@ def audited(
                 f"{folder}: no captures in this experiment; record some or name them in experiment.toml"
             )
         logs = (*key_paths(experiment_file.parent if experiment_file else folder, experiment), *keys)
+        experiment = _with_keys(experiment, keys, folder)
         return folder, experiment, [Capture(p, str(p.relative_to(folder)), logs) for p in paths]
     experiment = load(experiment_file) if experiment_file else Experiment()
     logs = (*(key_paths(experiment_file.parent, experiment) if experiment_file else ()), *keys)
@@ -65,7 +67,17 @@ def audited(
         if path.is_dir():
             raise Refused(f"{target}: is a folder; give one experiment folder alone, or captures")
         captures.append(Capture(path, name if names.count(name) == 1 else target, logs))
-    return None, experiment, captures
+    return None, _with_keys(experiment, keys, Path(targets[0]).parent), captures
+
+
+def _with_keys(experiment: Experiment, keys: tuple[Path, ...], folder: Path) -> Experiment:
+    """The experiment with the key logs of the command line, by their names within the folder of the
+    captures: what shows a transmission again must name them. No other path is told."""
+    names = []
+    for path in keys:
+        whole, home = path.resolve(), folder.resolve()
+        names.append(whole.relative_to(home).as_posix() if whole.is_relative_to(home) else path.name)
+    return msgspec.structs.replace(experiment, keys=tuple(dict.fromkeys((*experiment.keys, *names))))
 
 
 def private(folder: Path) -> None:

@@ -301,7 +301,8 @@ def _evidence(finding: Finding, occurrence: Occurrence, masker: Masker) -> Evide
 
 def command(capture: str, transmission: str, keys: dict[str, tuple[str, ...]]) -> str:
     """The command that shows the transmission again; it names it by its id, never by a value."""
-    return shlex.join(("privacy-audit", "inspect", capture, "--id", transmission, *keys.get(capture, ())))
+    name = f"./{capture}" if capture.startswith("-") and capture != "-" else capture
+    return shlex.join(("privacy-audit", "inspect", name, "--id", transmission, *keys.get(capture, ())))
 
 
 def _stages(finding: Finding, masker: Masker) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
 
-_PATIENCE = 24  # pieces from the client after it went over to protected records, while the server is silent
+_PATIENCE = 48  # protected pieces for which the capture's first secrets may come late
 
 
 class Secured:
@@ -33,6 +33,7 @@ class Secured:
         self._outer: SecuredBy = teller.secured
         self._agreed = ""
         self._deaf = [False, False]
+        self._hopeless = 0  # protected pieces while there was no secret at all
         self._greeted = False
         self._holes = self._missing = 0
         self.done = False
@@ -51,8 +52,8 @@ class Secured:
             self._events(events)
         elif not session.refused and self._ring.hopeful:
             return  # nearly always
-        hopeless = session.refused or (not self._ring.hopeful and session.sealed)
-        if hopeless or (self._inner is not None and self._inner.done):
+        self._hopeless += not self._ring.hopeful and session.sealed
+        if session.refused or self._hopeless > _PATIENCE or (self._inner is not None and self._inner.done):
             self._end()
 
     def gap(self, side: int, size: int) -> None:

@@ -68,6 +68,16 @@ def test_secrets_written_while_the_handshake_goes_on(tmp_path: Path) -> None:
     assert talks.exchanged(talks.opened(pcapng(wire, {hello + 1: log}, tmp_path))) == said
 
 
+def test_the_first_secrets_of_a_capture_come_after_the_handshake(tmp_path: Path) -> None:
+    wire = Wire()
+    said = talks.https(wire, talks.contexts(tmp_path), 3, 3, 40_001)
+    log = (tmp_path / "keys.log").read_bytes()
+    for place in range(6, 18):
+        records = talks.opened(pcapng(wire, {place: log}, tmp_path))
+        assert talks.exchanged(records) == said, place
+        assert {r.secured_by for r in records if isinstance(r, Http)} == {"dsb"}
+
+
 def test_a_log_that_grows_while_it_is_read(tmp_path: Path) -> None:
     from audit.sources.pcap.decryption.ring import KeyRing
 

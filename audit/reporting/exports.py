@@ -7,13 +7,17 @@ declined. Sources: RFC 4180 (CSV); OASIS SARIF 2.1.0 (2020).
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
+from audit.assessment.leak_types import table
 from audit.records import Audit, Finding
 from audit.reporting.findings import encode
+from audit.reporting.masking import MASKED_ID
 from audit.reporting.modes import kind, recipient_name
 from audit.reporting.wire import inert
 from audit.reporting.wording import leak_types, words
@@ -26,6 +30,10 @@ _COLUMNS = (
 )  # fmt: skip
 _LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}
 _RANKS = {"critical": 100.0, "high": 75.0, "medium": 50.0, "low": 25.0, "info": 0.0}
+_HELP = (
+    "The level follows from the leak type, the mode and what accompanied it. To see the request itself: "
+    "privacy-audit inspect FILE --id TRANSMISSION, with the file and the transmission of the location."
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -73,6 +81,7 @@ def to_sarif(audit: Audit) -> bytes:
     codes = sorted({finding.leak_type for finding in found} | set(leak_types()))
     captures = [capture.name for capture in audit.captures]
     values = {canary.id: canary.value for canary in audit.experiment.canaries}
+    prints = _fingerprints(found)
     log = {
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -91,7 +100,10 @@ def to_sarif(audit: Audit) -> bytes:
                     else {"location": {"uri": _uri(each.name)}}
                     for each in audit.captures
                 ],
-                "results": [_result(each, codes, captures, values) for each in found],
+                "results": [
+                    _result(each, codes, captures, values, known)
+                    for each, known in zip(found, prints, strict=True)
+                ],
             }
         ],
     }
@@ -99,23 +111,48 @@ def to_sarif(audit: Audit) -> bytes:
 
 
 def _rule(code: str) -> dict[str, Any]:
-    said = words(code)
+    said, usual = words(code), table().types.get(code)
     return {
         "id": code,
         "name": "".join(part.capitalize() for part in said.title.replace("-", " ").split() if part.isalnum()) or code,
         "shortDescription": {"text": said.title},
         "fullDescription": {"text": said.means},
+        "help": {"text": f"{said.means} {_HELP}"},
+        "defaultConfiguration": {"level": _LEVELS[usual.level] if usual else "note"},
     }  # fmt: skip
 
 
+def _fingerprints(found: tuple[Finding, ...]) -> list[dict[str, str]]:
+    """What tells the same finding again in the next run. The id of a masked finding is a mark that differs
+    from run to run, as it derives from what is hidden: it counts by what is stated, and its place in it."""
+    seen: Counter[str] = Counter()
+    out: list[dict[str, str]] = []
+    for each in found:
+        if not each.id.startswith(MASKED_ID):
+            out.append({"finding/v1": each.id})
+            continue
+        who = each.recipient
+        parts = (
+            each.leak_type,
+            who.host or who.ip or "",
+            each.mode,
+            each.setting or "",
+            each.granularity or "",
+        )
+        stated = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        seen[stated] += 1
+        out.append({"statement/v1": f"{stated}:{seen[stated]}"})
+    return out
+
+
 def _result(
-    finding: Finding, codes: list[str], captures: list[str], values: dict[str, str]
+    finding: Finding, codes: list[str], captures: list[str], values: dict[str, str], known: dict[str, str]
 ) -> dict[str, Any]:
     said = words(finding.leak_type)
     value = values.get(finding.canary or "", finding.inferred) or "a value"
-    text = said.sentence.replace("{value}", f"“{inert(value, 200)}”").replace(
-        "{recipient}", inert(recipient_name(finding), 80)
-    )
+    name = inert(recipient_name(finding), 80)
+    text = said.sentence.replace("{recipient}.", name if name.endswith(".") else f"{name}.")
+    text = text.replace("{recipient}", name).replace("{value}", f"“{inert(value, 200)}”")
     leak = kind(finding) == "leak"
     first = finding.occurrences[0] if finding.occurrences else None
     location: dict[str, Any] = {
@@ -130,6 +167,7 @@ def _result(
         location["physicalLocation"] = {
             "artifactLocation": {"uri": _uri(first.capture), "index": captures.index(first.capture)}
         }
+        location["message"] = {"text": f"transmission {inert(first.transmission, 120)}"}
     return {
         "ruleId": finding.leak_type,
         "ruleIndex": codes.index(finding.leak_type),
@@ -139,7 +177,7 @@ def _result(
         "message": {"text": f"{text} ({finding.mode} mode)"},
         "locations": [location],
         "occurrenceCount": max(1, len(finding.occurrences)),
-        "partialFingerprints": {"finding/v1": finding.id},
+        "partialFingerprints": known,
         "properties": {
             "severity": finding.severity,
             "mode": finding.mode,

@@ -29,6 +29,7 @@ from audit.records import Audit, Canary, Finding, Identifier
 from audit.reporting.findings import encode
 
 MARK = "▒"
+MASKED_ID = "m-"  # how the id of a finding begins that derives from a masked value
 # how detection names transmissions that have no address: nothing of theirs came off the wire
 OWN_WORDS = ("DNS query (", "TLS ClientHello", "TCP message to port ", "UDP message to port ")
 _SHORTEST_SECRET = 4
@@ -101,7 +102,7 @@ class Masker:
 
     def finding_id(self, finding: Finding) -> str:
         """The finding's id as the report may show it."""
-        return finding.id if finding.inferred is None else self.mark(finding.id).replace(MARK, "m-")
+        return finding.id if finding.inferred is None else self.mark(finding.id).replace(MARK, MASKED_ID)
 
     def identifier(self, identifier: Identifier) -> str:
         """The identifier's value as the report may show it; a planted one is readable."""

@@ -72,6 +72,12 @@ def planted(folder: Path) -> Audit:
     return pipeline.analyze([pipeline.Capture(path, path.name)], experiment())
 
 
+def unplanned(folder: Path) -> Audit:
+    """The same traffic, by somebody who told nothing of what was planted: addresses are inferred."""
+    planted(folder)
+    return pipeline.analyze([pipeline.Capture(folder / "page.har", "page.har")], Experiment())
+
+
 def clean(folder: Path) -> Audit:
     """The visits and nothing else."""
     path = write_har(folder / "page.har", _visits())

@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import msgspec
 import pytest
+import sarif_pydantic
 
 from audit.decoding.channels import Channel
 from audit.detection.needles import Needles
@@ -20,7 +21,7 @@ from audit.reporting import exports, har_export
 from audit.reporting.findings import schema
 from audit.reporting.html import render
 from audit.reporting.shared import masked
-from tests.reporting import sample
+from tests.reporting import cases, sample
 
 SECRETS = (sample.DEVICE_ID, sample.COOKIE, sample.INFERRED)
 FORMS: dict[str, Callable[[Audit], bytes]] = {
@@ -102,8 +103,42 @@ def test_sarif_is_valid_and_only_leaks_fail() -> None:
     assert {each["level"] for each in results if each["kind"] != "fail"} == {"none"}
     rules = log["runs"][0]["tool"]["driver"]["rules"]
     assert all(rules[each["ruleIndex"]]["id"] == each["ruleId"] for each in results)
-    model = pytest.importorskip("sarif_pydantic", reason="sarif-pydantic is not installed")
-    model.Sarif.model_validate(log)
+    sarif_pydantic.Sarif.model_validate(log)
+
+
+def test_sarif_tells_levels_places_and_help() -> None:
+    audit = masked(sample.audit())
+    (run,) = json.loads(exports.to_sarif(audit))["runs"]
+    levels = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note"}
+    for result, finding in zip(run["results"], audit.findings, strict=True):
+        if result["kind"] == "fail":
+            assert result["level"] == levels[finding.severity]
+        assert ".. (" not in result["message"]["text"]
+        (location,) = result["locations"]
+        place = location["physicalLocation"]["artifactLocation"]
+        assert (
+            run["artifacts"][place["index"]]["location"]["uri"]
+            == place["uri"]
+            == finding.occurrences[0].capture
+        )
+        assert location["message"]["text"] == f"transmission {finding.occurrences[0].transmission}"
+    for rule in run["tool"]["driver"]["rules"]:
+        assert len(rule["help"]["text"]) > len(rule["fullDescription"]["text"]) > 20
+        assert rule["defaultConfiguration"]["level"] in {"error", "warning", "note"}
+
+
+def test_sarif_knows_a_finding_again_in_the_next_run_whose_marks_are_others(tmp_path: Path) -> None:
+    runs = [cases.planted(tmp_path), cases.unplanned(tmp_path), cases.unplanned(tmp_path)]
+    assert runs[1].run.salt != runs[2].run.salt
+    known = []
+    for audit in runs:
+        results = json.loads(exports.to_sarif(masked(audit)))["runs"][0]["results"]
+        prints = [json.dumps(each["partialFingerprints"]) for each in results]
+        assert len(set(prints)) == len(audit.findings) > 3
+        known.append(prints)
+    assert known[1] == known[2]
+    assert json.loads(exports.to_sarif(masked(runs[1]))) != json.loads(exports.to_sarif(masked(runs[2])))
+    assert not set(known[0]) & set(known[1])
 
 
 def test_a_masked_har_is_clean_and_readable() -> None:

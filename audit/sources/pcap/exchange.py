@@ -54,6 +54,11 @@ class Early:
             self._size -= _COST + (len(event.data) if isinstance(event, http2.Data) else 0)
         return events
 
+    @property
+    def left(self) -> int:
+        """How many streams said something whose requests have not come."""
+        return len(self._events)
+
     def told(self, stream: int) -> None:
         """Nothing more is expected of a stream."""
         self._over[stream] = None

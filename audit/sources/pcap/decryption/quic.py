@@ -90,8 +90,10 @@ class Talk:
             if any(session.datagrams):
                 up, down = session.datagrams
                 teller.gap("unsupported", None, f"{up} QUIC datagrams up, {down} down, outside of streams")
-            if self._lost or session.unread:
+            orphans = self._early.left
+            if self._lost or session.unread or orphans:
                 detail = f"of QUIC streams bytes are missing; {session.unread} packets were not opened"
+                detail += f"; {orphans} responses without their requests" if orphans else ""
                 teller.gap("lost", self._lost or None, detail)
         elif self._ring.hopeful and self._greeted:
             teller.observed("metadata_only", "no_key")

@@ -306,3 +306,24 @@ def test_a_record_that_the_end_of_the_capture_cuts(tmp_path: Path) -> None:
     (gap,) = [r for r in records if isinstance(r, Gap)]
     assert gap.reason == "lost"
     assert "at its end" in (gap.detail or "")
+
+
+def test_a_lost_packet_of_requests_is_a_gap(tmp_path: Path) -> None:
+    """Of several whole requests in one QUIC packet nothing is left but their responses."""
+    wire = Wire()
+    link = Link(wire, tmp_path)
+    http = Http3(link)
+    http.begin()
+    http.ask(5, 6)
+    log = link.log()
+    missed = 0
+    for number, packet in enumerate(wire.packets):
+        if packet[12:16] != CLIENT or packet[28] >= 0x80:
+            continue
+        harmed = Wire()
+        harmed.packets = wire.packets[:number] + wire.packets[number + 1 :]
+        records = talks.opened(harmed.write(tmp_path), log)
+        if len([r for r in records if isinstance(r, Http)]) < len(http.seen):
+            missed += 1
+            assert [r for r in records if isinstance(r, Gap) and r.reason == "lost"], number
+    assert missed

@@ -54,6 +54,7 @@ def capture(
     from audit.recording.board import Board
     from audit.recording.capture import BadCaptureSetup, Sitting, Wishes
     from audit.recording.control import Control
+    from audit.recording.marks import running
     from audit.recording.onboarding import as_text, onboarding
     from audit.recording.qr import drawn, in_colours
     from audit.recording.stopping import stop_signals
@@ -62,6 +63,11 @@ def capture(
         chosen = proxy_mode.parse(mode, port)
     except proxy_mode.BadMode as bad:
         raise click.BadParameter(str(bad), param_hint="--mode") from None
+    if endpoint is not None and not network.is_endpoint(endpoint):
+        raise click.BadParameter(
+            f"{endpoint!r} is no address; give an IP address or a host name, without port",
+            param_hint="--endpoint",
+        )
     system, version = _system(device)
     found = network.interfaces()
     where = endpoint or (listen if listen not in ("0.0.0.0", "::") else "")  # noqa: S104
@@ -92,6 +98,10 @@ def capture(
                 say(f"This computer has other addresses: {others}; choose with --endpoint.")
             if not planned.canaries:
                 say(f"No values are planned; make some first: privacy-audit plan new {experiment}")
+            if on := running(planned):
+                say(
+                    f"Phase {on.id} is still on since {on.start:%Y-%m-%d %H:%M} UTC; begin another or end it."
+                )
             say(f"Control page, for this computer only: {control.url}")
             say("Recording; end it with Ctrl-C.")
 

@@ -171,7 +171,8 @@ class Sitting:
                 self._crashed(code, book)
         finally:
             self.state = "stopped"
-            self._end_phase()
+            if begun:  # else the phase may be that of a sitting that runs beside this one
+                self._end_phase()
             self._drop_empty()
             try:
                 book.write(notes.Sitting(time=time.time(), what="stopped", mode=mode))

@@ -6,6 +6,7 @@ Linux tells every interface's address; elsewhere only the one that leads outward
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import struct
 import sys
@@ -15,6 +16,8 @@ from typing import NamedTuple
 _SIOCGIFADDR = 0x8915
 _OUTSIDE = ("198.51.100.1", 9)  # RFC 5737: nobody's; a UDP socket "connects" without sending
 _VIRTUAL = ("docker", "br-", "virbr", "veth", "lxc", "tun", "tap", "wg", "tailscale", "zt")
+_NAME = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+                   r"(?![0-9]+\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # fmt: skip
 
 
 class Interface(NamedTuple):
@@ -51,6 +54,14 @@ def outward_address() -> str | None:
             return None
         address = str(probe.getsockname()[0])
     return None if _loopback(address) else address
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a device can be told to go there: an IP address or a host name, with nothing around it."""
+    try:
+        return ipaddress.ip_address(text) is not None and "%" not in text
+    except ValueError:
+        return _NAME.fullmatch(text) is not None
 
 
 def _loopback(address: str) -> bool:

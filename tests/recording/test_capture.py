@@ -202,6 +202,8 @@ def test_a_sitting_without_traffic_leaves_no_empty_capture(tmp_path: Path) -> No
     [
         (("--mode", "magic"), "is no mode"), (("--mode", "regular", "--device", "toaster"), "android, ios or desktop"),
         ((), "Missing option '--mode'"),
+        *((("--mode", "wireguard", "--endpoint", bad), "without port")
+          for bad in ("", "no host!", "192.0.2.7:8080", "999.1.1.1", "[::1]", "fe80::1%eth0", "192.0.2.7\nPostUp = x")),
     ],
 )  # fmt: skip
 def test_bad_usage_is_one_line(tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
@@ -224,6 +226,7 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     import socket
 
+    mark(tmp_path / "experiment", "private")  # of a sitting that is on
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = command(
@@ -233,6 +236,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "ddress already in use" in done.stderr
     assert "doctor" in done.stderr
+    assert running(load(tmp_path / "experiment")), "a sitting that never began ended the phase of another"
 
 
 def test_plan_and_mark_on_the_command_line(tmp_path: Path) -> None:

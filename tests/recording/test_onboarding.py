@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from audit.recording import qr, wireguard
+from audit.recording.network import is_endpoint
 from audit.recording.onboarding import as_text, onboarding
 from audit.recording.proxy_mode import BadMode, parse, specs
 
@@ -78,6 +79,11 @@ def test_every_mode_and_phone_has_steps_in_order(mode: str, system: str, version
         assert "Certificate Trust Settings" not in text
     if mode == "regular":
         assert "server 192.0.2.7, port 8080" in text
+
+
+@pytest.mark.parametrize("endpoint", ["192.0.2.7", "2001:db8::7", "laptop.local", "laptop", "3com.example"])
+def test_an_address_or_a_name_can_be_told_to_a_phone(endpoint: str) -> None:
+    assert is_endpoint(endpoint)
 
 
 def test_a_code_that_could_not_be_scanned_is_refused() -> None:

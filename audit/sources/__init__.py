@@ -112,7 +112,8 @@ _APP_PRIVACY = re.compile(
     rb'\s*\{[^\r\n]{0,4000}"(_marker"\s*:\s*"<metadata>|type"\s*:\s*"(networkActivity|access))"'
 )
 _APP_LIST = re.compile(
-    rb"(?i)(\xef\xbb\xbf)?[^\r\n{}\0]{0,400}\b(IPProto|daddr)\b\"?[,;\t][^\r\n{}\0]{0,400}\r?\n"
+    rb"(?i)(\xef\xbb\xbf)?(?=[^\r\n]*[,;\t])([^\r\n{}\0]{0,1000}[,;\t])?[\" ]*(IPProto|DstIp|daddr|BytesSent)"
+    rb"[\" ]*([,;\t]|\r?\n|\Z)"
 )
 
 FORMATS = (

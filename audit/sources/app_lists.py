@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from audit.records import AnyRecord, Flow, Gap
+from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
 
 MAX_ROWS = 5_000_000
@@ -40,8 +41,9 @@ _PROTOCOLS: dict[str, Literal["tcp", "udp", "icmp"]] = {
 }  # fmt: skip
 
 
-def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  # noqa: ARG001 - all readers' shape
-    """One flow for each row, in the file's order; a row that makes no sense is a gap."""
+def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:
+    """One flow for each row, in the file's order. The first row that makes no sense is a gap, the others are
+    counted in a second one. Raises BadCapture where no column says whom a connection went to."""
     text = io.TextIOWrapper(source.file, "utf-8-sig", "replace", newline="")
     try:
         head = text.readline(1 << 16)
@@ -52,24 +54,49 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  #
             key: next((names.index(name) for name in known if name in names), None)
             for key, known in _COLUMNS.items()
         }
+        if at["host"] is None and at["ip"] is None:
+            raise BadCapture(
+                path,
+                "line 1: no column says whom a connection went to (Info, DstIp, host, daddr)",
+                "export the list again with all of its columns",
+            )
+        if at["app"] is None:
+            yield Gap(
+                capture=capture,
+                reason="unsupported",
+                detail="line 1: no column names the app (App, package, uid): the list tells connections only",
+            )
         rows = csv.reader(text, delimiter=_divider(head))
+        senseless = 0
         for number in range(1, MAX_ROWS + 1):
             try:
                 row = next(rows)
             except StopIteration:
-                return
+                break
             except csv.Error as error:
                 yield Gap(
                     capture=capture, reason="malformed", detail=f"row {number} and what follows: {error}"
                 )
-                return
+                break
             if not any(row):
                 continue
             flow = _flow(capture, number, {key: _cell(row, place) for key, place in at.items()})
-            yield flow or Gap(
-                capture=capture, reason="malformed", detail=f"row {number}: neither a name nor an address"
+            if flow:
+                yield flow
+                continue
+            senseless += 1
+            if senseless == 1:
+                yield Gap(
+                    capture=capture, reason="malformed", detail=f"row {number}: neither a name nor an address"
+                )
+        else:
+            yield Gap(capture=capture, reason="limit", detail=f"only the first {MAX_ROWS:,} rows were read")
+        if senseless > 1:
+            yield Gap(
+                capture=capture,
+                reason="malformed",
+                detail=f"{senseless - 1} more rows have neither a name nor an address",
             )
-        yield Gap(capture=capture, reason="limit", detail=f"only the first {MAX_ROWS:,} rows were read")
     finally:
         text.detach()  # the file is its opener's to close
 
@@ -94,9 +121,9 @@ def _flow(capture: str, number: int, cells: dict[str, str]) -> Flow | None:
         flow=f"l{number}",
         time=first,
         src=_address(cells["src"]),
-        sport=_number(cells["sport"]),
+        sport=_port(cells["sport"]),
         dst=ip,
-        dport=_number(cells["port"]),
+        dport=_port(cells["port"]),
         transport=_PROTOCOLS.get(cells["protocol"].casefold(), "other"),
         packets_up=_number(cells["packets_up"]),
         packets_down=_number(cells["packets_down"]),
@@ -120,6 +147,11 @@ def _address(text: str) -> str | None:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None
+
+
+def _port(text: str) -> int | None:
+    number = _number(text)
+    return number if number is not None and number < 1 << 16 else None
 
 
 def _time(text: str) -> float | None:

@@ -18,6 +18,8 @@ from audit.records import AnyRecord, Flow, Gap
 from audit.sources.opening import Opened
 
 MAX_LINE = 1 << 20
+MAX_NAME = 253  # octets of a name (RFC 1035); longer ones and longer bundle ids are nobody's
+_GAPS = 100  # told one by one; the others are counted
 _NO_CONTENT = "App Privacy Report: the name and the time of contact only"
 
 
@@ -34,7 +36,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  # noqa: ARG001 - all readers' shape
     """One flow for each name an app contacted, in the file's order; what is not traffic comes last."""
-    offset = accesses = 0
+    offset = accesses = senseless = 0
     number = 0
     while line := source.file.readline(MAX_LINE):
         start, offset = offset, offset + len(line)
@@ -43,14 +45,18 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  #
         try:
             row = _decoder.decode(line)
             first, last = _epoch(row.first_time_stamp), _epoch(row.time_stamp)
+            if len(row.domain) > MAX_NAME or len(row.bundle_id) > MAX_NAME:
+                raise ValueError(f"a name of more than {MAX_NAME} characters")
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            yield Gap(
-                capture=capture,
-                reason="malformed",
-                offset=start,
-                bytes=len(line),
-                detail=f"a line of the report: {str(error)[:120]}",
-            )
+            senseless += 1
+            if senseless <= _GAPS:
+                yield Gap(
+                    capture=capture,
+                    reason="malformed",
+                    offset=start,
+                    bytes=len(line),
+                    detail=f"a line of the report: {str(error)[:120]}",
+                )
             continue
         if row.type != "networkActivity" or not row.domain:
             accesses += row.type == "access"
@@ -68,6 +74,12 @@ def records(path: Path, source: Opened, capture: str) -> Iterator[AnyRecord]:  #
             reason=_NO_CONTENT,
             names={"report": (row.domain.lower().rstrip("."),)},
             app=row.bundle_id or None,
+        )
+    if senseless > _GAPS:
+        yield Gap(
+            capture=capture,
+            reason="malformed",
+            detail=f"{senseless - _GAPS} more lines of the report make no sense",
         )
     if accesses:
         yield Gap(

@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,65 @@ def test_the_app_stands_beside_the_recipient_and_what_was_read_stays_read(tmp_pa
     assert row.apps == ("Made-up Browser",)
     assert row.transmissions == {"unknown": 1}
     assert any("Listed on the device" in each for each in audit.coverage.statements)
+
+
+@pytest.mark.parametrize("divider", [",", ";", "\t"])
+def test_columns_may_stand_in_any_order_among_unknown_ones(tmp_path: Path, divider: str) -> None:
+    row = {
+        "daddr": "telemetry.example.com", "Blocked By": "nobody, as yet", "package": "com.example.browser",
+        "time": "1795341600500", "dport": "443", "protocol": "6",
+    }  # fmt: skip
+    names = list(row)
+    for turn in range(len(names)):
+        order = names[turn:] + names[:turn]
+        text = "\r\n".join(
+            divider.join(f'"{cell}"' for cell in line) for line in (order, [row[name] for name in order])
+        )
+        (flow,) = records(tmp_path, text)
+        assert isinstance(flow, Flow)
+        assert (flow.app, flow.names["list"]) == ("com.example.browser", ("telemetry.example.com",))
+        assert (flow.dport, flow.transport, flow.first) == (443, "tcp", 1795341600.5)
+
+
+def test_a_list_that_names_no_recipient_is_one_error_with_file_line_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BadCapture) as caught:
+        records(tmp_path, "IPProto,App,FirstSeen\n6,browser,1795341600500\n")
+    said = str(caught.value)
+    assert said.startswith(str(tmp_path / "list"))
+    assert "line 1: no column says whom" in said
+    assert "export the list again" in said
+    assert "\n" not in said
+
+
+def test_a_list_that_names_no_app_says_so(tmp_path: Path) -> None:
+    gap, flow = records(tmp_path, "IPProto,DstIp\n6,198.51.100.7\n")
+    assert isinstance(gap, Gap)
+    assert "no column names the app" in gap.detail
+    assert isinstance(flow, Flow)
+    assert (flow.app, flow.dst) == (None, "198.51.100.7")
+
+
+def test_rows_and_lines_without_sense_are_counted_not_repeated(tmp_path: Path) -> None:
+    first, more = records(tmp_path, "IPProto,DstIp,App\n" + "6,x,y\n" * 5_000)
+    assert isinstance(first, Gap)
+    assert "row 1:" in first.detail
+    assert isinstance(more, Gap)
+    assert more.detail.startswith("4999 more rows")
+    gaps = records(tmp_path, REPORT.splitlines(keepends=True)[0] + "x\n" * 5_000)
+    assert len(gaps) == 101
+    assert isinstance(gaps[-1], Gap)
+    assert gaps[-1].detail.startswith("4900 more lines")
+
+
+def test_values_out_of_all_measure_are_unknown(tmp_path: Path) -> None:
+    text = "IPProto,DstIp,DstPort,App,FirstSeen\n6,198.51.100.7,99999999,=cmd|x,999999999999999999\n"
+    (flow,) = records(tmp_path, text)
+    assert isinstance(flow, Flow)
+    assert (flow.dport, flow.app) == (None, "=cmd|x")
+    name = '{"domain":"%s","bundleID":"b","type":"networkActivity","timeStamp":"2026-11-22T10:00:00Z"}\n'
+    (gap,) = records(tmp_path, REPORT.splitlines(keepends=True)[0] + name % ("a" * 100_000))
+    assert isinstance(gap, Gap)
+    assert len(gap.detail) < 200
 
 
 @given(st.binary(max_size=300), st.sampled_from([REPORT, PCAPDROID, TRACKERCONTROL]))

@@ -149,6 +149,15 @@ def test_decode_says_how_random_a_value_of_a_document_is_that_stays_closed(tmp_p
     assert [line["entropy"] for line in lines if line["opaque"]] == [1.0]
 
 
+def test_decode_shows_no_bytes_of_what_opens(tmp_path: Path) -> None:
+    body = tmp_path / "body.bin"
+    body.write_bytes(b"\x81\xa1k\xc4\x1f" + gzip.compress(b"hello, world", mtime=0)[:31])
+    shown = run("decode", str(body)).stdout.decode()
+    assert "$.k = 31 bytes of binary data" in shown
+    assert "hello, wor" in shown
+    assert "could not be opened" not in shown
+
+
 def test_decode_says_what_is_text_and_that_nothing_encoded_was_found(tmp_path: Path) -> None:
     body = tmp_path / "body.txt"
     body.write_text("schöne Grüße", "utf-8")

@@ -210,7 +210,10 @@ class Engine:
         purse.charge(len(out))
         if cut:
             bound = "bytes" if limit == purse.bytes else "ratio"
-            purse.note(bound, f"{self.name}: stopped after {len(out)} bytes out of {len(data)}")
+            purse.note(
+                bound,
+                f"{self.name}: only the first {len(out)} bytes were unpacked (from {len(data)} packed ones)",
+            )
         return [Piece(self.name, out, "", 0, len(data))]
 
     def begins(self, head: bytes) -> bool:

@@ -423,10 +423,14 @@ class _Growth:
         reading = self.fields[root]
         before = self.fields[reading.parent or 0].data
         if not is_clean(field.data):
-            return int(index == root and has_head(field.data))
+            # (keys are tried that make a header of zlib's two bytes: it must open, too)
+            head = telling if reading.layers[-1] in _CHANCY else has_head
+            return int(index == root and head(field.data))
         if reading.layers[-1] in _CHANCY:
             return int(names_address(field.data) and not names_address(before))
-        return int(marked(field.data) or (index == root and len(field.data) >= _MIN_TEXT))
+        # (a few letters together show in what any wrong key gives)
+        chance = reading.layers[-1] == embedded.NAME and self.guess[reading.parent or 0] is not None
+        return int(marked(field.data) or (index == root and len(field.data) >= _MIN_TEXT and not chance))
 
 
 def _is_whole(field: Field, opened: Field) -> bool:

@@ -21,7 +21,7 @@ from audit.adapters import Adapter, load
 from audit.adapters.model import Unit
 from audit.assessment.clock import rfc3339
 from audit.decoding import Tree
-from audit.decoding.evidence import is_clean
+from audit.decoding.evidence import is_clean, is_text
 from audit.decoding.opaque import entropy
 from audit.records import Field, Http
 from audit.reporting.wire import inert
@@ -60,7 +60,7 @@ def branches(tree: Tree) -> Branches:
             below.setdefault(field.parent, []).append(index)
     # a body saved by an editor ends in a newline of its own
     adapters = _adapters(fields[0].data.rstrip(b"\r\n"))
-    root = Branches(_size(fields[0]))
+    root = Branches(_size(fields[0], [fields[i] for i in below.get(0, ())]))
     if len(fields) == 1 and fields[0].data and not fields[0].opaque:
         root.add(Text("nothing encoded was found in it: ").append(inert(fields[0].data, _SHOWN)))
     for adapter in adapters:
@@ -83,8 +83,9 @@ def branches(tree: Tree) -> Branches:
                     # an identifier written in hex or base64 says no more as bytes, another reading neither
                     continue
                 closed |= field.opaque
-                line = _value(field, adapters) if structured else _layer(layer, _size(field))
-                short = len(field.data) <= _SHOWN and field.data.isascii()
+                size = _size(field, [fields[i] for i in below.get(child, ())])
+                line = _value(field, size, adapters) if structured else _layer(layer, size)
+                short = len(field.data) <= _SHOWN and is_clean(field.data)
                 if not structured and not field.opaque and (short or child not in below):
                     line.append(": ").append(inert(field.data, _SHOWN), style="default")
                 todo.append((child, here.add(line)))
@@ -106,10 +107,11 @@ def _layer(layer: str, size: str) -> Text:
     return text.append(f"  {layer_words().get(layer, layer)}; {size}", style="not bold")
 
 
-def _value(field: Field, adapters: tuple[Adapter, ...]) -> Text:
+def _value(field: Field, size: str, adapters: tuple[Adapter, ...]) -> Text:
     text = Text(inert(field.path or "(no name)", 200), style="green")
     text.append(" = ", style="default")
-    text.append(_size(field) if field.opaque else inert(field.data, _SHOWN), style="default")
+    shown = inert(field.data, _SHOWN) if is_text(field.data) else size
+    text.append(shown, style="default")
     for said in _roles(field, adapters):
         text.append(f"   ← {said}", style="bold yellow")
     return text
@@ -136,12 +138,15 @@ def _moment(data: bytes, unit: Unit | None) -> str:
     return f": {time[:10]} {time[11:19]} UTC" if time and float(data) > _LONG_AGO else ""
 
 
-def _size(field: Field) -> str:
+def _size(field: Field, below: list[Field]) -> str:
+    """How large a value is, and whether it stays closed in spite of what was opened of it."""
     count = f"{len(field.data):,} byte{'' if len(field.data) == 1 else 's'}"
-    if field.opaque:
+    whole = any(not part.opaque and part.length == len(field.data) for part in below)
+    if field.opaque and not whole:
         most = min(8.0, math.log2(max(2, len(field.data))))
+        known = "nothing known opens all of it, only what follows" if below else "nothing known opens it"
         return (
-            f"{count}, could not be opened (nothing known opens it; it may be encrypted); "
+            f"{count}, could not be opened ({known}; it may be encrypted); "
             f"entropy {entropy(field.data):.1f} of at most {most:.1f} bits per byte"
         )
     if not field.data:

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import cramjam
 import lz4.block
@@ -340,3 +341,12 @@ def test_every_value_of_a_name_that_an_object_has_twice() -> None:
     assert [(field.path, field.data) for field in fields if field.parent == 0] == [
         ("$.a[0].u[0]", URL), ("$.a[0].u[1]", b"x"), ("$.a[0].u[2]", b"last one"), ("$.a[0].t", b"two"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_is_read_into_ciphertext(seed: int) -> None:
+    """The value of a form that is percent-encoded base64 of random bytes opens that far and stays closed."""
+    chance = random.Random(seed)
+    body = b"v=2&k=" + quote(base64.b64encode(chance.randbytes(200)), safe="").encode() + b"&n=1"
+    for field in opened(body):
+        assert not {"xor", "reversed", "rot13"} & {*field.layers}, field.layers

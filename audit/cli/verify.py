@@ -29,6 +29,6 @@ def verify(folder: Path, key_file: Path | None) -> None:
         raise Refused(str(reason)) from None
     for line in outcome.lines:
         click.echo(inert(line, 500))
-    click.echo("Nothing changed." if outcome.sound else "This is not what was signed.")
+    click.echo("Nothing changed." if outcome.sound else "Not verified: the lines above say why.")
     if not outcome.sound:
         raise SystemExit(1)

@@ -25,6 +25,7 @@ from audit.records import Audit, Tool
 NAME = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SCHEMA = 1
+_ADDED = 20  # files outside the manifest that are named one by one
 _RESULTS = ("findings.json", "report.html", "report.pdf", "report-unmasked.html", "report-unmasked.pdf")
 _PLANS = ("experiment.toml", "plan.toml", "events.jsonl")
 
@@ -116,9 +117,10 @@ def load_key(path: Path, password: bytes | None = None) -> Ed25519PrivateKey:
         key = load(data, password)
     except OSError as error:
         raise BadManifest(f"{path}: {error.strerror or error}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError):
         raise BadManifest(
-            f"{path}: cannot be read as a private key ({error}); make one with `openssl genpkey -algorithm ed25519`"
+            f"{path}: cannot be read as a private key, or its password is another; "
+            "make one with `openssl genpkey -algorithm ed25519`"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise BadManifest(f"{path}: is no Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")
@@ -131,8 +133,10 @@ def load_public(path: Path) -> bytes:
     try:
         ssh = data.startswith(b"ssh-")
         key = (serialization.load_ssh_public_key if ssh else serialization.load_pem_public_key)(data)
-    except (ValueError, TypeError) as error:
-        raise BadManifest(f"{path}: cannot be read as a public key ({error})") from None
+    except (ValueError, TypeError):
+        raise BadManifest(
+            f"{path}: cannot be read as a public key; give one in PEM or OpenSSH form"
+        ) from None
     if not isinstance(key, Ed25519PublicKey):
         raise BadManifest(f"{path}: is no Ed25519 key")
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
@@ -146,6 +150,11 @@ def verify(folder: Path, expected: bytes | None = None) -> Outcome:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadManifest(f"{folder / NAME}: no manifest: {error}; restore it or sign again") from None
+    if manifest.schema != SCHEMA:
+        raise BadManifest(
+            f"{folder / NAME}: is of schema {manifest.schema}, and this version knows {SCHEMA}; "
+            "verify it with the version that it names"
+        )
     lines: list[str] = []
     sound = True
     signer: str | None = None
@@ -174,6 +183,7 @@ def verify(folder: Path, expected: bytes | None = None) -> Outcome:
         if same == total
         else f"{same} of {total} files are as they were."
     )
+    lines += _added(folder, manifest)
     return Outcome(sound=sound, signed_by=signer, lines=tuple(lines))  # fmt: skip
 
 
@@ -212,6 +222,19 @@ def _changed(folder: Path, entry: Entry) -> str | None:
             f"{entry.path} ({entry.role}) was changed: it is as long as before, but its content is another."
         )
     return None
+
+
+def _added(folder: Path, manifest: Manifest) -> list[str]:
+    """What lies beside the files of the manifest and is none of them. It changes nothing that was signed, but
+    must not be taken for a part of it."""
+    known = {entry.path for entry in manifest.files} | {NAME, SIGNATURE}
+    others = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in known)
+    lines = [
+        f"{name} is not in the manifest: it was added later or left out, and nobody vouches for it."
+        for name in others[:_ADDED]
+    ]
+    more = len(others) - _ADDED
+    return [*lines, f"{more:,} more files are not in the manifest either."] if more > 0 else lines
 
 
 def _entry(path: Path, folder: Path, role: str) -> Entry:

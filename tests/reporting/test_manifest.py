@@ -73,6 +73,25 @@ def test_every_change_is_said(folder: Path, change: object, words: str) -> None:
     assert words in text
 
 
+def test_an_added_file_is_named_and_is_no_change(folder: Path) -> None:
+    (folder / "report.pdf").write_text("not signed")
+    sound, words = said(folder, PUBLIC)
+    assert sound
+    assert "report.pdf is not in the manifest" in words
+    assert "nobody vouches for it" in words
+    for number in range(30):
+        (folder / f"more-{number}").write_text("")
+    assert "11 more files are not in the manifest either." in said(folder)[1]
+
+
+@pytest.mark.parametrize("content", [b'{"schema":', b"\xff\x00", b"[]", b'{"schema":9,"tool":{},"files":[]}'])
+def test_a_damaged_manifest_is_one_line_with_its_remedy(folder: Path, content: bytes) -> None:
+    (folder / manifest.NAME).write_bytes(content)
+    with pytest.raises(manifest.BadManifest, match=r"manifest\.json: .*; (restore|verify)") as caught:
+        manifest.verify(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_who_must_have_signed_did_not(folder: Path) -> None:
     other = Ed25519PrivateKey.generate().public_key()
     raw = other.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)

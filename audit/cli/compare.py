@@ -26,12 +26,14 @@ def compare(before: Path, after: Path, output: Path | None) -> None:
     import msgspec
 
     from audit.reporting import comparison, html
+    from audit.reporting.wire import inert_json
 
     both = comparison.compare(_load(before), _load(after), (str(before), str(after)))
     if output is not None and output.suffix != ".json":
         click.echo(findings_file.write_private(output, html.render_comparison(both).encode()))
         return
-    content = msgspec.json.format(msgspec.json.encode(both, order="deterministic"), indent=2) + b"\n"
+    told = msgspec.json.encode(both, order="deterministic")
+    content = inert_json(msgspec.json.format(told, indent=2)) + b"\n"
     if output is None:
         click.echo(content, nl=False)
     else:

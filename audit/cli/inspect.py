@@ -21,6 +21,7 @@ from audit.cli.targets import keys_option, path_of
 from audit.protocols import grpc
 from audit.protocols.malformed import Malformed
 from audit.records import AnyRecord, Flow, Http
+from audit.reporting.wire import inert_json
 from audit.sources import Wanted, read, read_as
 from audit.sources.shape import Columns
 
@@ -62,12 +63,12 @@ def inspect(
     if follow:
         with following(capture) as more:
             for line in _told(more.path, capture, wanted._replace(more=more), ids):
-                out.write(line)
+                out.write(inert_json(line))
                 out.flush()
         return
     with path_of(capture) as path:
         lines = _told(path, capture, wanted, ids)
-        out.writelines(_some(lines, capture, ids) if ids else lines)
+        out.writelines(map(inert_json, _some(lines, capture, ids) if ids else lines))
     out.flush()
 
 

@@ -19,7 +19,7 @@ from audit.records import Audit, Finding
 from audit.reporting.findings import encode
 from audit.reporting.masking import MASKED_ID
 from audit.reporting.modes import kind, recipient_name
-from audit.reporting.wire import inert
+from audit.reporting.wire import inert, inert_json
 from audit.reporting.wording import leak_types, words
 
 _COLUMNS = (
@@ -39,7 +39,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def to_json(audit: Audit) -> bytes:
     """The same form as `findings.json` (docs/findings.schema.json)."""
-    return encode(audit)
+    return inert_json(encode(audit))
 
 
 def to_csv(audit: Audit) -> bytes:
@@ -107,7 +107,9 @@ def to_sarif(audit: Audit) -> bytes:
             }
         ],
     }
-    return json.dumps(log, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return (
+        inert_json(json.dumps(log, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")) + b"\n"
+    )
 
 
 def _rule(code: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from audit.detection.search import Searcher
 from audit.records import AnyRecord, Audit, Canary, Http, WebSocketMessage
 from audit.reporting.evidence import readable_header
 from audit.reporting.masking import Masker
-from audit.reporting.wire import inert
+from audit.reporting.wire import inert, inert_json
 
 _SHORTEST = 6
 _MOST_SECRETS = 20_000
@@ -70,7 +70,9 @@ def _clean(audit: Audit, entries: list[dict[str, Any]], secrets: set[str]) -> by
     left = sum(1 for entry in entries if tells(entry))
     if left or len(secrets) > _MOST_SECRETS or tells({**log["log"], "entries": []}):
         raise Refused(f"{left or 'some'} of the entries would still tell what must stay hidden")
-    return json.dumps(log, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return (
+        inert_json(json.dumps(log, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")) + b"\n"
+    )
 
 
 def _strip(entry: dict[str, Any]) -> None:

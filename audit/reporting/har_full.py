@@ -21,6 +21,7 @@ import zstandard
 
 from audit import __version__
 from audit.records import AnyRecord, Headers, Http, WebSocketMessage
+from audit.reporting.wire import inert_json
 
 MAX_DECODED = 64 << 20
 MAX_SOCKETS = 1_024
@@ -34,7 +35,7 @@ def written(records: Iterable[AnyRecord]) -> Iterator[bytes]:
     yield b'{"log":{"version":"1.2","creator":' + msgspec.json.encode(creator) + b',"entries":['
     first = True
     for entry in _entries(records):
-        yield (b"" if first else b",\n") + msgspec.json.encode(entry)
+        yield (b"" if first else b",\n") + inert_json(msgspec.json.encode(entry))
         first = False
     yield b"]}}\n"
 

@@ -7,10 +7,15 @@ off is counted. HTML is not escaped here; the templates' autoescape does that. S
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LIMIT = 400
 _COMBINING = 4
+# C1 controls, bidirectional and other format characters: all that a terminal obeys and JSON leaves as it is
+_OBEYED = re.compile(
+    "[\x80-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -38,6 +43,19 @@ def inert(text: str | bytes, limit: int = LIMIT) -> str:
     if len(text) > limit:
         out.append(f" … (+{len(text) - limit:,} more)")
     return "".join(out)
+
+
+def inert_json(text: bytes) -> bytes:
+    r"""The same JSON (UTF-8) with what a terminal would obey as `\uNNNN`; what it says stays the same. In JSON
+    such characters stand within strings only (RFC 8259, section 7)."""
+    if text.isascii():
+        return text
+    return _OBEYED.sub(_escape, text.decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _noncharacter(point: int) -> bool:

@@ -30,10 +30,9 @@ test: $(VENV)/develop.stamp $(VENV)/system.stamp
 	$(PYTEST) -n 2 $(PYTEST_ARGS)
 
 test-slow: $(VENV)/develop.stamp $(VENV)/system.stamp
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow -n 2 --dist loadfile $(PYTEST_ARGS)
 
-test-all: $(VENV)/develop.stamp $(VENV)/system.stamp
-	$(PYTEST) -m "slow or not slow" $(PYTEST_ARGS)
+test-all: test test-slow
 
 lint: $(VENV)/develop.stamp
 	$(BIN)/ruff check .

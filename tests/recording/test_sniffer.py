@@ -258,7 +258,7 @@ READABLE = (
 def of_a_user(tmp_path: Path) -> Path:
     """A folder that belongs to a user who is not root, and that the user can reach."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("pytest", "test_")) and folder.stat().st_uid == os.geteuid():
+        if folder.name.startswith(("pytest", "popen", "test_")) and folder.stat().st_uid == os.geteuid():
             folder.chmod(folder.stat().st_mode | 0o055)
     os.chown(tmp_path, USER, GROUP)
     return tmp_path

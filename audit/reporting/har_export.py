@@ -42,8 +42,9 @@ def har(audit: Audit, records: Iterable[AnyRecord]) -> bytes:
         if isinstance(record, Http) and record.direction == "up":
             secrets |= _carried(record)
             entries.append(_entry(record, masker))
-            if record.flow:
-                sockets.setdefault(record.flow, entries[-1])
+            upgrades = record.status == 101 or record.method == "CONNECT"
+            if record.flow and (upgrades or record.flow not in sockets):
+                sockets[record.flow] = entries[-1]
         elif isinstance(record, WebSocketMessage):
             entry = sockets.get(record.flow or "")
             if entry is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -16,8 +17,8 @@ import sarif_pydantic
 from audit.decoding.channels import Channel
 from audit.detection.needles import Needles
 from audit.detection.search import Searcher
-from audit.records import Audit, Canary, DeviceSeen, EncryptedDns, Http
-from audit.reporting import exports, har_export
+from audit.records import Audit, Canary, DeviceSeen, EncryptedDns, Http, WebSocketMessage
+from audit.reporting import exports, har_export, har_full
 from audit.reporting.findings import schema
 from audit.reporting.html import render
 from audit.reporting.shared import masked
@@ -152,6 +153,56 @@ def test_a_masked_har_is_clean_and_readable() -> None:
     assert sample.TERM in entry["request"]["postData"]["text"]
     assert {"name": "content-type", "value": "application/json"} in entry["request"]["headers"]
     assert entry["_resourceType"] == "empty"
+
+
+def socket_and_binary() -> list[Http | WebSocketMessage]:
+    """A request before an upgrade on the same connection, two messages, and a body that is no text."""
+    first = msgspec.structs.replace(request(b"\x00\xff\xfe"), flow="c1", direction="up", status=200)
+    upgrade = msgspec.structs.replace(
+        first, id="h2", method="GET", path="/live", body=b"", request_bytes=0, status=101
+    )
+    said = WebSocketMessage(
+        capture="flows.mitm", id="w1", flow="c1", direction="up", type="text", time=2.0,
+        url="https://suggest.search.example/live", bytes=33, data=f"{sample.TERM} {sample.DEVICE_ID}".encode(),
+    )  # fmt: skip
+    answered = msgspec.structs.replace(
+        said, id="w2", direction="down", type="binary", bytes=2, data=b"\x00\xff"
+    )
+    return [first, upgrade, said, answered]
+
+
+def test_a_masked_har_has_the_fields_of_tweasel_and_of_browsers() -> None:
+    audit = sample.audit()
+    log = json.loads(har_export.har(audit, socket_and_binary()))["log"]
+    told_by = log["_tweasel"]
+    assert told_by["versions"] == {audit.tool.name: audit.tool.version}
+    assert told_by["device"] == {"name": audit.experiment.device.name}
+    assert (told_by["startDate"], told_by["endDate"]) == (
+        "1970-01-01T00:00:01.000Z",
+        "1970-01-01T00:00:01.000Z",
+    )
+    assert (told_by["options"], told_by["metaVersion"]) == ({"mode": "device"}, "1.0")
+    plain, upgrade = log["entries"]
+    assert "_webSocketMessages" not in plain
+    assert plain["request"]["postData"]["_masked"] == "3 bytes that are no text"
+    assert "encoding" not in plain["request"]["postData"]
+    up, down = upgrade["_webSocketMessages"]
+    assert (up["type"], up["opcode"], up["time"]) == ("send", 1, 2.0)
+    assert sample.TERM in up["data"]
+    assert sample.DEVICE_ID not in up["data"]
+    assert (down["type"], down["opcode"]) == ("receive", 2)
+
+
+def test_a_whole_har_has_the_fields_of_pcapdroid_and_of_browsers() -> None:
+    log = json.loads(b"".join(har_full.written(socket_and_binary())))["log"]
+    plain, upgrade = log["entries"]
+    assert plain["request"]["postData"]["encoding"] == "base64"
+    assert base64.b64decode(plain["request"]["postData"]["text"]) == b"\x00\xff\xfe"
+    assert plain["_securedBy"] == socket_and_binary()[0].secured_by
+    up, down = upgrade["_webSocketMessages"]
+    assert up["data"] == f"{sample.TERM} {sample.DEVICE_ID}"
+    assert base64.b64decode(down["data"]) == b"\x00\xff"
+    assert [each["opcode"] for each in (up, down)] == [1, 2]
 
 
 def test_a_secret_that_masking_misses_is_taken_out_before_the_har_is_written() -> None:

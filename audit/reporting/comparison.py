@@ -78,6 +78,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 _Key = tuple[str, str, Mode, str]
+_Unread = set[tuple[str, Mode]]
 
 
 def compare(before: Audit, after: Audit, names: tuple[str, str]) -> Comparison:
@@ -85,8 +86,9 @@ def compare(before: Audit, after: Audit, names: tuple[str, str]) -> Comparison:
     before, after = canonical(before), canonical(after)
     sides = [_side(audit, name) for audit, name in zip((before, after), names, strict=True)]
     groups = [_groups(audit) for audit in (before, after)]
+    unread = [_unread(audit) for audit in (before, after)]
     rows = [
-        _difference(key, groups[0].get(key, []), groups[1].get(key, []), sides[0], sides[1])
+        _difference(key, groups[0].get(key, []), groups[1].get(key, []), sides, unread)
         for key in sorted(groups[0].keys() | groups[1].keys())
     ]
     rows.sort(
@@ -151,18 +153,19 @@ def _groups(audit: Audit) -> dict[_Key, list[Finding]]:
 
 
 def _difference(
-    key: _Key, before: list[Finding], after: list[Finding], left: Side, right: Side
+    key: _Key, before: list[Finding], after: list[Finding], sides: list[Side], unread: list[_Unread]
 ) -> Difference:
     code, recipient, mode, setting = key
+    left, right = sides
     one, other = _held(before, left, mode, setting), _held(after, right, mode, setting)
     details = _details(one, other) if before and after else ()
     change: Change
     if before and after:
         change = "changed" if details else "same"
     elif before:
-        change = "vanished" if other.answer in {"leak", "no_leak_seen"} else "unknown"
+        change = "vanished" if _could_see(other, unread[1], before) else "unknown"
     else:
-        change = "appeared" if one.answer in {"leak", "no_leak_seen"} else "unknown"
+        change = "appeared" if _could_see(one, unread[0], after) else "unknown"
     return Difference(
         change=change,
         code=code,
@@ -173,6 +176,20 @@ def _difference(
         before=one,
         after=other,
         details=details,
+    )
+
+
+def _unread(audit: Audit) -> _Unread:
+    return {
+        (row.host, row.mode) for row in audit.coverage.flows if row.host and row.observability != "observed"
+    }
+
+
+def _could_see(side: Held, unread: _Unread, found: list[Finding]) -> bool:
+    """Whether a side without these findings would have had them: its mode has an answer, and it read all
+    that went to their recipients."""
+    return side.answer in {"leak", "no_leak_seen"} and not any(
+        (each.recipient.host, each.mode) in unread for each in found
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from audit.records import Audit
+from audit.records import Audit, CoverageEntry
 from audit.reporting.comparison import compare
 from audit.reporting.html import render_comparison
 from tests.reporting import sample
@@ -36,6 +36,26 @@ def test_what_went_away_vanished_only_where_it_could_be_seen() -> None:
     assert hidden.counts["vanished"] == 0
     assert hidden.counts["unknown"] == 1
     assert "1 cannot be compared" in render_comparison(hidden)
+
+
+def test_what_went_to_a_recipient_that_could_not_be_read_is_unknown_not_vanished() -> None:
+    before, after = sample.audit(), without_vendor(sample.audit())
+    (gone,) = [row for row in compare(before, after, NAMES).differences if row.change == "vanished"]
+    (host,) = {
+        f.recipient.host for f in before.findings
+        if (f.leak_type, f.mode, f.expected) == (gone.code, gone.mode, None)
+    }  # fmt: skip
+    closed = CoverageEntry(
+        host=host, ip=None, mode="private", observability="capture_failed", reason="pinned", flows=1,
+        bytes_up=None, bytes_down=None,
+    )  # fmt: skip
+    coverage = msgspec.structs.replace(after.coverage, flows=(*after.coverage.flows, closed))
+    blind = msgspec.structs.replace(after, coverage=coverage)
+    for both in (compare(before, blind, NAMES), compare(blind, before, NAMES)):
+        assert (both.counts["vanished"], both.counts["appeared"], both.counts["unknown"]) == (0, 0, 1)
+    elsewhere = msgspec.structs.replace(closed, host="other.example")
+    coverage = msgspec.structs.replace(after.coverage, flows=(*after.coverage.flows, elsewhere))
+    assert compare(before, msgspec.structs.replace(after, coverage=coverage), NAMES).counts["vanished"] == 1
 
 
 def test_a_change_is_said_in_words() -> None:

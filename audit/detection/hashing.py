@@ -117,9 +117,10 @@ SMALL: dict[str, tuple[str, Function]] = {
     "fnv1a-32": ("fnv", partial(_fnv, 32, after=True)),
     "java-hashcode": (r"hash_?code|java", _java),
 }
-_DOUBLED = (
-    "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-512", "blake2b", "ripemd160",
-)  # fmt: skip
+# those of less than 128 bits, and other ways of writing one function, are not hashed on
+_DOUBLED = tuple(
+    name for name in FUNCTIONS if name not in {"xxh64", "xxh3-64", "murmur3-128-words", "murmur3-128-number"}
+)
 _CAPITALS = ("md5", "sha1", "sha256")
 
 

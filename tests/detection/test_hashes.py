@@ -32,7 +32,10 @@ DOUBLED = (
     "sha512",
     "sha3_256",
     "sha3_512",
+    "sha3_224",
+    "sha3_384",
     "blake2b",
+    "blake2s",
     "ripemd160",
 )
 
@@ -60,6 +63,15 @@ def test_a_hash_of_a_hash(outer: str, inner: str) -> None:
         ("u", "full", shown)
     ]
     assert told({"v": digest(outer, digest(inner, PAGE[:-1].encode()).encode()), "o": FILLER}) == []
+
+
+@pytest.mark.parametrize("name", ["md5", "ripemd160", "sha3_384"])
+def test_a_hash_of_a_fast_hash_and_the_other_way_round(name: str) -> None:
+    fast = xxhash.xxh3_128_hexdigest(PAGE.encode())
+    shown = name.replace("sha3_", "sha3-")
+    assert told({"v": digest(name, fast.encode()), "o": FILLER}) == [("u", "full", f"{shown}(xxh3-128)")]
+    other = xxhash.xxh3_128_hexdigest(digest(name, PAGE.encode()).encode())
+    assert told({"v": other, "o": FILLER}) == [("u", "full", f"xxh3-128({shown})")]
 
 
 @pytest.mark.parametrize("outer", DOUBLED)

@@ -33,6 +33,8 @@ _PAIRS = bytes(
     48 if chr(c) in "0123456789abcdefnopqrsABCDEFNOPQRS" else 58 if c in b":;_.|- +" else 32
     for c in range(256)
 )
+_EIGHT = b"00:00:00:00:00:00:00:00"
+_ANY_DIGIT = re.compile(rb"[0-9]")
 _SPACE = b" \t\r\n-"
 _RUNS = re.compile(rb"[A-Za-z0-9+/_-]{12,}+")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -111,7 +113,17 @@ def _is_list(data: bytes) -> bool:
     digits = data.translate(_DIGITS, _SPACE)
     if b"00,00" in digits or b"0,0,0" in digits:
         return True
-    return b"00:00:00:00:00:00:00:00" in data.translate(_PAIRS) or in_threes(data)
+    return _lists_pairs(data) or in_threes(data)
+
+
+def _lists_pairs(data: bytes) -> bool:
+    pairs = data.translate(_PAIRS)
+    at = pairs.find(_EIGHT)
+    while at >= 0:
+        if _ANY_DIGIT.search(data, at, at + len(_EIGHT)):
+            return True  # else words of two letters: of an of of
+        at = pairs.find(_EIGHT, at + len(_EIGHT))
+    return False
 
 
 def in_threes(data: bytes) -> bool:

@@ -350,3 +350,9 @@ def test_nothing_is_read_into_ciphertext(seed: int) -> None:
     body = b"v=2&k=" + quote(base64.b64encode(chance.randbytes(200)), safe="").encode() + b"&n=1"
     for field in opened(body):
         assert not {"xor", "reversed", "rot13"} & {*field.layers}, field.layers
+
+
+def test_short_words_are_no_pairs_of_digits() -> None:
+    assert not may_hide(b'{"text":"ends of an of of of an of of of ends"}')
+    assert may_hide(b'{"text":"68 74 74 70 3a 2f 2f 61 2e"}')
+    assert may_hide(b'{"text":"of an of of of an of of 68 74 74 70 3a 2f 2f 61 2e"}')

@@ -66,7 +66,10 @@ class Relay:
                     if data:
                         with self._lock:
                             on.send(data, up=key.data)
-                        sink.sendall(data)
+                        try:
+                            sink.sendall(data)
+                        except OSError:  # a browser may hang up on what it opened in advance
+                            open_ends = 0
                         continue
                     open_ends -= 1
                     ready.unregister(source)

@@ -23,26 +23,39 @@ pytestmark = [
 ]
 
 
+def visited(folder: Path, inside: bool) -> tuple[Wire, Path, Server]:
+    """What was recorded of one visit, the keys that the browser logged, and what the server saw. On a busy
+    machine the browser may give up on a page: then it is visited anew, and nothing of before is kept."""
+    from playwright.sync_api import Error, sync_playwright
+
+    for attempt in range(3):
+        wire, log = Wire(), folder / f"keys-{attempt}.log"
+        with (
+            Server(folder, inside=inside) as server,
+            Relay(wire, server.port) as relay,
+            sync_playwright() as play,
+            tempfile.TemporaryDirectory() as profile,
+        ):
+            browser = play.chromium.launch_persistent_context(
+                profile, executable_path=CHROMIUM, ignore_https_errors=True,
+                args=["--no-sandbox", f"--host-resolver-rules=MAP made.example 127.0.0.1:{relay.port}"],
+                env={**os.environ, "SSLKEYLOGFILE": str(log)},
+            )  # fmt: skip
+            page = browser.new_page()
+            try:
+                page.goto("https://made.example/")
+                page.wait_for_function("document.title === 'done'", timeout=30_000)
+            except Error:
+                continue
+            finally:
+                browser.close()
+        return wire, log, server
+    pytest.fail("the browser never got to the end of the page")
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["over-http1", "inside-http2"])
 def test_every_request_and_every_message(tmp_path: Path, inside: bool) -> None:
-    from playwright.sync_api import sync_playwright
-
-    wire, log = Wire(), tmp_path / "keys.log"
-    with (
-        Server(tmp_path, inside=inside) as server,
-        Relay(wire, server.port) as relay,
-        sync_playwright() as play,
-        tempfile.TemporaryDirectory() as profile,
-    ):
-        browser = play.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, ignore_https_errors=True,
-            args=["--no-sandbox", f"--host-resolver-rules=MAP made.example 127.0.0.1:{relay.port}"],
-            env={**os.environ, "SSLKEYLOGFILE": str(log)},
-        )  # fmt: skip
-        page = browser.new_page()
-        page.goto("https://made.example/")
-        page.wait_for_function("document.title === 'done'", timeout=60_000)
-        browser.close()
+    wire, log, server = visited(tmp_path, inside)
     records = talks.opened(wire.write(tmp_path), log)
     requests = [r for r in records if isinstance(r, Http) and r.version == "2" and r.method != "CONNECT"]
     assert sorted(talks.exchanged(list(requests))) == sorted(server.seen)

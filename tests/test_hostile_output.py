@@ -16,6 +16,7 @@ from audit.reporting import exports, findings
 from tests.test_cli import run
 from tests.test_pipeline import har_entry, write_har
 
+pytestmark = pytest.mark.slow  # one of the values is a megabyte long
 TERM = "marble otter h4q2"
 EVIL = (
     "<img src=x onerror=alert(1)><svg onload=alert(2)>\u202eevil\u2066\u200b\x1b[31;1m\x1b]0;title\x07\x9b31m\x00"

@@ -31,6 +31,7 @@ _SNAPPY_CHUNK = 1 << 16
 _ZSTD_STEP = 16
 _TRIAL = 1 << 20
 _PEEK = 512
+_TAILS = 2  # how many bytes that are no part of it may stand behind a block that is found within others
 _LEAST = 12
 _MOST = 8 << 20  # nobody hides more than this without saying what it is
 
@@ -320,7 +321,8 @@ def _may_unlz4(data: bytes) -> bool:
 
 
 def _lz4_begins(block: bytes) -> bool:
-    """Whether the first sequence's offset leads back into its own literals: there is nothing before them."""
+    """Whether the first sequence's offset leads back into its own literals: there is nothing before them. Or there
+    is no other sequence, and next to nothing behind it."""
     at, literals = 1, block[0] >> 4
     if literals == 15:
         while at < len(block):
@@ -329,7 +331,7 @@ def _lz4_begins(block: bytes) -> bool:
             if block[at - 1] != 255:
                 break
     at += literals
-    return at == len(block) or 0 < int.from_bytes(block[at : at + 2], "little") <= literals
+    return 0 <= len(block) - at <= _TAILS or 0 < int.from_bytes(block[at : at + 2], "little") <= literals
 
 
 class Headerless:

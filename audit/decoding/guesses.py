@@ -160,6 +160,8 @@ def _keys(data: bytes) -> list[int]:
     high = size - len(sample.translate(None, _HIGH))
     if size <= _SHORT_SAMPLE and len(sorts) * 4 > size * 3 and size <= high * 4 <= size * 3:
         return keys  # no two alike, and of both halves: no text is so under any key
+    if in_threes(sample):
+        keys.append(sample[0] ^ 0x25)  # percent signs
     zlib_key = data[0] ^ 0x78
     if is_zlib(data[:8].translate(_UNDER[zlib_key])):
         keys.append(zlib_key)

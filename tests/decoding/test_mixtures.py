@@ -50,6 +50,12 @@ MIXTURES: dict[str, Callable[[bytes], bytes]] = {
     "byte values, spaces as plus": lambda d: quote_plus(listed(d)).encode(),
     "UTF-32 in base85": lambda d: base64.b85encode(d.decode().encode("utf-32-be")),
     "UTF-32 in lower base32": lambda d: base64.b32encode(d.decode().encode("utf-32-be")).rstrip(b"=").lower(),
+    "UTF-16 in percent under a key": lambda d: under(
+        "".join(f"%{byte:02X}" for byte in d.decode().encode("utf-16-le")).encode(), 0xDD
+    ),
+    "UTF-16 in a sized LZ4 block, inside bytes": lambda d: base64.b64encode(
+        b"\0\x07\x9c\xf1D" + lz4.block.compress(d.decode().encode("utf-16-le")) + b"\0\xff"
+    ),
     "UTF-16 under a letter": lambda d: under(d.decode().encode("utf-16-le"), 0x57),
     "ascii85 under a high key": lambda d: under(base64.a85encode(d), 0xE5),
     "uuencode under a high key": lambda d: under(uuencoded(references(d)), 0x8C),

@@ -252,7 +252,9 @@ def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], .
             else ("Unknown.", "Unknown.")
         )
     else:
-        to = _listed(dict.fromkeys(_whither(each) for each in leaks), 4) + "."
+        normal_only = {each.mode for each in leaks} == {"normal"}
+        to = "In normal mode: " if normal_only else ""
+        to += _listed(dict.fromkeys(_whither(each) for each in leaks), 4) + "."
         how = _listed(dict.fromkeys(_form(each) for each in leaks), 3) + "."
         how = how[0].upper() + how[1:]
     return (

@@ -32,7 +32,7 @@ def test_our_sample(read: Callable[..., str]) -> None:
     text = read(cases.sample)
     assert "Leaks in normal mode; none seen in private mode" in text
     assert "to DuckDuckGo" in text
-    assert "DuckDuckGo (country unknown: a test address)" in text
+    assert "To whom, and where?In normal mode: DuckDuckGo (country unknown: a test address)" in text
     assert "No map: none of the addresses could be located." in text
     assert "privacy-audit inspect" in text
     assert "--id" in text
@@ -72,6 +72,8 @@ def test_packets_without_keys_are_unknown(read: Callable[..., str]) -> None:
     assert "In private mode, it is unknown whether anything leaked." in text
     assert "11 of 46 connections could not be read; what they carried is unknown." in text
     assert "metadata only" in text
+    recipients = text.partition("Everyone who received something")[2].partition("Bytes by phase")[0]
+    assert recipients.count("unread") == 5
     assert "No leak seen" not in text.partition("The experiment")[0]
 
 

@@ -84,7 +84,8 @@ def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
         known |= (version & 0x0F0F0F0F == 0x0A0A0A0A) | (version == 0x709A50C4)
         known |= (head[:, 1] == ord("Q")) | (head[:, 1] == ord("T"))
         found[rest[(first >= 0xC0) & known & (length > 20)]] = QUIC
-        google = (head[:, 9] == ord("Q")) & (head[:, 10] == ord("0")) & (first & 0x01 != 0) & (length > 64)
+        # with 0x40 set it is a QUIC short header, whose bytes 9 and 10 are random
+        google = (head[:, 9] == ord("Q")) & (head[:, 10] == ord("0")) & (first & 0xC1 == 0x01) & (length > 64)
         google |= (head[:, 1] == ord("Q")) & (head[:, 2] == ord("0")) & (length > 64) & (first >= 0xC0)
         found[rest[google & (found[rest] == 0)]] = GQUIC
         dtls = (first >= 0x14) & (first <= 0x18) & (head[:, 1] == 0xFE) & (head[:, 2] >= 0xFC)

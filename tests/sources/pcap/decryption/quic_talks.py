@@ -32,7 +32,7 @@ class Link:
     def __init__(
         self, wire: Wire, folder: Path, *, versions: tuple[int, ...] = (V1,), suite: CipherSuite | None = None,
         alpn: str = "h3", ticket: SessionTicket | None = None, tickets: dict[bytes, SessionTicket] | None = None,
-        retry: bool = False, refused: bool = False,
+        retry: bool = False, refused: bool = False, id_size: int = 8,
     ) -> None:  # fmt: skip
         self.wire, self.address, self.port = wire, CLIENT, 50_000
         self._log = io.StringIO()
@@ -47,7 +47,7 @@ class Link:
             original_version=versions[-1], supported_versions=list(versions),
         )  # fmt: skip
         server = QuicConfiguration(
-            is_client=False, alpn_protocols=[alpn], max_datagram_frame_size=65_536,
+            is_client=False, alpn_protocols=[alpn], max_datagram_frame_size=65_536, connection_id_length=id_size,
             supported_versions=list(versions[:1] if refused else versions),
         )  # fmt: skip
         if suite is not None:

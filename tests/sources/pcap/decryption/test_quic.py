@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -123,6 +124,28 @@ def test_a_connection_that_moves(
         assert [(flow.src, flow.sport, flow.secured_by, flow.names["sni"]) for flow in flows] == [
             (*where, "keylog", ("made.example",)) for where in (before, after)
         ]
+
+
+def test_moved_packets_that_look_like_google_s_older_quic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the move there is no long header to tell by, and chance puts a version where that protocol has it."""
+    drawn = os.urandom
+    monkeypatch.setattr(
+        "aioquic.quic.connection.os.urandom",
+        lambda size: drawn(8) + b"Q043" if size == 12 else drawn(size),
+    )
+    link = Link(Wire(), tmp_path, id_size=12)
+    http = Http3(link)
+    http.begin()
+
+    def move(number: int) -> None:
+        if number == 8:
+            link.port = 50_777
+        link.carry()
+
+    http.ask(12, 24, between=move)
+    check(link, http, tmp_path)
 
 
 def test_early_data_of_a_resumed_connection(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ class Sought(Protocol):
         """The single bytes under which, XORed over the data, something looked for stands in it."""
 
 
+class Dull(Protocol):
+    """Values that are known to hold nothing. It may grow and forget."""
+
+    def __contains__(self, value: object, /) -> bool: ...
+
+    def __hash__(self) -> int:
+        """What was decoded is remembered for what need not be."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What one transmission may cost. `work` is counted in bytes looked at (a slow decoder counts a byte

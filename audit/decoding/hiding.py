@@ -47,6 +47,7 @@ _QUOTED = re.compile(
     rb"=(?:3D|20[^&;,]|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}|[0-9N-S]{2}=[0-9N-S]{2}"
     rb"|[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2}[^&;=]{0,3}=[0-9A-F]{2})"
 )
+_PARAMETER = re.compile(rb"[?&][A-Za-z_.-]{1,24}$")
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_-]+={0,6}")
 _SPEAKING = re.compile(rb"[ -~]{5}")
 _SOLID = re.compile(rb"[0-9A-Za-z]{12}")
@@ -163,7 +164,7 @@ def may_hide(data: bytes) -> bool:
     words reversed, rotated or XORed that are no address, and a form's `+` for a space."""
     if b"%" in data or b"\\" in data or not data.isascii() or b"//:" in data or b"uggc" in data:
         return True
-    if b"=" in data and _QUOTED.search(data):
+    if b"=" in data and _is_quoted(data):
         return True
     if b"begin " in data and _UUENCODED.search(data):
         return True
@@ -184,6 +185,15 @@ def may_hide(data: bytes) -> bool:
         len(data) <= _SHORT_85
         and (_GIT85.fullmatch(data) is not None or _ASCII85.fullmatch(data) is not None)
     )
+
+
+def _is_quoted(data: bytes) -> bool:
+    """Whether something is quoted-printable; `?id=2048` of an address is not."""
+    for match in _QUOTED.finditer(data):
+        start = match.start()
+        if not data.startswith(b"=20", start) or not _PARAMETER.search(data, max(0, start - 26), start):
+            return True
+    return False
 
 
 def _may_be_coded(run: bytes) -> bool:

@@ -33,7 +33,7 @@ from audit.decoding import (
     structure,
     text,
 )  # fmt: skip
-from audit.decoding.coding import Bounds, Candidate, Coding, Piece, Purse, Sought, fits, kinds
+from audit.decoding.coding import Bounds, Candidate, Coding, Dull, Piece, Purse, Sought, fits, kinds
 from audit.decoding.evidence import (
     has_head,
     is_clean,
@@ -155,6 +155,7 @@ def unfold(
     sought: Sought | None = None,
     extra: tuple[Candidate, ...] = (),
     sparing: bool = False,
+    dull: Dull = (),
 ) -> Tree:
     """Opens every layer of `data`.
 
@@ -163,22 +164,24 @@ def unfold(
     sought: what is looked for; makes sure of what could only be guessed.
     extra: candidates tried before the others, such as keyed layers (`audit.decoding.keyed`).
     sparing: text in which nothing is encoded, and nothing sought shows, is not taken apart.
+    dull: values that are known to hold nothing, which are not taken apart either; may grow, must be hashable.
     Raises nothing: what cannot be opened stays a field, marked `opaque` if it is no text, and bounds
     that were hit are in the result.
     """
     bounds = bounds or Bounds()
     if extra or len(data) > _MOST_REMEMBERED:
-        return _Growth(data, bounds, sought, extra, sparing=sparing).tree(hints)
-    known = _unfolded(data, hints, bounds, sought, sparing)
+        return _Growth(data, bounds, sought, extra, sparing=sparing, dull=dull).tree(hints)
+    known = _unfolded(data, hints, bounds, sought, sparing, dull)
     return Tree([*known.fields], [*known.limits])
 
 
 @lru_cache(1 << 9)
 def _unfolded(
-    data: bytes, hints: tuple[str, ...], bounds: Bounds, sought: Sought | None, sparing: bool
-) -> Tree:
+    data: bytes, hints: tuple[str, ...], bounds: Bounds, sought: Sought | None, sparing: bool,
+    dull: Dull,
+) -> Tree:  # fmt: skip
     # a client says most of what it says, such as its cookies, with each request
-    return _Growth(data, bounds, sought, (), sparing=sparing).tree(hints)
+    return _Growth(data, bounds, sought, (), sparing=sparing, dull=dull).tree(hints)
 
 
 class _Growth:
@@ -194,8 +197,10 @@ class _Growth:
         extra: tuple[Candidate, ...],
         *,
         sparing: bool = False,
+        dull: Dull = (),
     ) -> None:
         self.bounds = bounds
+        self.dull = dull
         self.sparing = sparing and sought is not None
         self.sought = sought
         self.keyed = frozenset(coding.name for coding in extra)
@@ -229,7 +234,7 @@ class _Growth:
             index, hints = todo.pop()
             parent = fields[index]
             data = parent.data
-            if not hints and (len(data) < 4 or _SCALAR.fullmatch(data)):
+            if not hints and (len(data) < 4 or _SCALAR.fullmatch(data) or data in self.dull):
                 continue
             if len(parent.layers) >= self.bounds.depth:
                 purse.note("depth", f"more than {self.bounds.depth} layers")
@@ -371,7 +376,8 @@ class _Growth:
         if self.sought and self.sought.holds(data):
             return True
         if not is_clean(data):
-            return has_head(data) or embedded.speaks(data)
+            # (bytes that are UTF-8 with more than ASCII under a key are so by no chance)
+            return has_head(data) or (embedded.speaks(data) and (before.isascii() or not is_clean(before)))
         if is_token(data) and len(data) < _LONG_TOKEN:
             return token_speaks(data)
         return may_hide(data) or (names_address(data) and not names_address(before))

@@ -24,6 +24,7 @@ from audit.decoding.keyed import Decoder
 from audit.detection.beginnings import typed_values
 from audit.detection.closed import Closed, closed
 from audit.detection.digests import names_hash
+from audit.detection.dull import Dull
 from audit.detection.needles import SPECIFIC, Needles, Prefix
 from audit.detection.opened import opened
 from audit.detection.pieces import Sighting, excerpt, join_pieces, may_hold, spread, wanted
@@ -68,6 +69,7 @@ class Searcher:
         self._pathless = {name for name, page in needles.addresses.items() if page.path in ("", "/")}
         # most headers of a client are the same in all its requests
         self._worth = lru_cache(1 << 12)(self._is_worth)
+        self._dull = Dull()
 
     def open(
         self, channels: Sequence[Channel], adapters: Iterable[Adapter] = (), decoders: Iterable[Decoder] = ()
@@ -92,33 +94,33 @@ class Searcher:
         for number, channel in enumerate(channels):
             if not channel.data:
                 continue
-            worth = self._worth if len(channel.data) <= _REMEMBERED else self._is_worth
             if trees:
                 tree = trees[number]
-            elif (
-                (not channel.hints or _plain(channel.data))
-                and not worth(channel.data)
-                and not names_hash(channel.name)
-            ):
+            elif not self._is_opened(channel):
                 fields = [Field(path="", layers=(), data=channel.data)]
                 texts.append((channel, fields))
                 typed += self._typed(channel, fields, limits)
                 continue
             else:
                 tree = unfold(
-                    channel.data, channel.hints, bounds=self._bounds, sought=self._needles, sparing=True
-                )
+                    channel.data, channel.hints, bounds=self._bounds, sought=self._needles, sparing=True,
+                    dull=self._dull,
+                )  # fmt: skip
             texts.append((channel, tree.fields))
             limits += tree.limits
-            stayed += closed(channel.name, tree)
+            opaque = closed(channel.name, tree)
+            stayed += opaque
             found = self._in_tree(channel.name, tree)
             if len(found) > _MAX_MATCHES:
                 limits.append(LimitHit(bound="matches", detail=f"{channel.name}: {len(found)} matches"))
                 found = found[:_MAX_MATCHES]
             if channel.name in _ADDRESS_CHANNELS:
                 found = [s for s in found if s.match.canary not in itself]
+            begun = self._typed(channel, tree.fields, limits)
+            if not (trees or found or begun or opaque or tree.limits):
+                self._dull.learn(tree)
             sightings += found
-            typed += self._typed(channel, tree.fields, limits)
+            typed += begun
         if not (own or sightings or typed or limits or stayed):
             return _NOTHING
         if sightings:
@@ -127,8 +129,16 @@ class Searcher:
             sightings = join_pieces(sightings + pieces, self._pathless)
         return Result((*own, *sightings), tuple(typed), tuple(limits), tuple(stayed))
 
+    def _is_opened(self, channel: Channel) -> bool:
+        """Whether a channel is taken apart. Where nothing was ever encoded, it need not be."""
+        data = channel.data
+        if (channel.hints and not _plain(data)) or names_hash(channel.name):
+            return True
+        return self._worth(data) if len(data) <= _REMEMBERED else self._is_worth(data)
+
     def _is_worth(self, data: bytes) -> bool:
-        return may_hide(data) or not reads(data) or self._needles.traced(data)
+        rest = self._dull.left_out(data)
+        return may_hide(rest) or not reads(rest) or self._needles.traced(data)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:
         per_field: list[list[Match]] = [

@@ -52,13 +52,15 @@ def benign(canaries: list[Canary], seed: int, count: int) -> Iterator[tuple[str,
         yield name, maker(random.Random(f"benign {seed} {index}"), canaries)
 
 
-def telemetry(rng: random.Random, size: int = 1500) -> bytes:
-    """A telemetry document of about `size` bytes, compact JSON, as SDKs send it."""
+def telemetry(rng: random.Random, size: int = 1500, device: random.Random | None = None) -> bytes:
+    """A telemetry document of about `size` bytes, compact JSON, as SDKs send it. The identifiers of the device
+    are drawn from `device`: one that is new each time is a new device each time."""
+    device = device or rng
     document = {
         "app": {"id": "com.example.reader", "version": f"{rng.randint(1, 9)}.{rng.randint(0, 20)}.1"},
-        "device": {"os": "android", "model": "Pixel 7", "locale": "en_GB", "install": str(_uuid(rng))},
-        "session": rng.randbytes(16).hex(),
-        "token": base64.urlsafe_b64encode(rng.randbytes(32)).decode().rstrip("="),
+        "device": {"os": "android", "model": "Pixel 7", "locale": "en_GB", "install": str(_uuid(device))},
+        "session": device.randbytes(16).hex(),
+        "token": base64.urlsafe_b64encode(device.randbytes(32)).decode().rstrip("="),
         "sent": 1_700_000_000_000 + rng.randint(0, 10**9),
         "events": [],
     }

@@ -1,0 +1,42 @@
+"""Tokens of documents in which nothing was found: a device says its session, its keys and its identifiers with
+every body it sends, and looking into each once is enough.
+
+A token is dull only after the document it stood in was taken apart and showed nothing at all, so leaving it out
+of the question whether a document is worth taking apart never changes what is found. It holds no more than
+the latest few thousand tokens.
+"""
+
+from __future__ import annotations
+
+import re
+
+from audit.decoding import Tree
+
+_MOST = 1 << 13
+# (shorter ones may be digests that count under some names only)
+_TOKEN = re.compile(rb"[A-Za-z0-9+/_=-]{24,512}")
+_QUOTED = re.compile(rb'"(' + _TOKEN.pattern + rb')"')
+
+
+class Dull:
+    """The tokens known by now."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, None] = {}
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._known
+
+    def learn(self, tree: Tree) -> None:
+        """Nothing was found in this tree, nothing stayed closed, and no bound was hit."""
+        for field in tree.fields:
+            if field.layers[-1:] == ("json",) and _TOKEN.fullmatch(field.data):
+                self._known[field.data] = None
+        while len(self._known) > _MOST:
+            del self._known[next(iter(self._known))]
+
+    def left_out(self, text: bytes) -> bytes:
+        """A JSON document with nothing in the place of each of these tokens."""
+        if not self._known:
+            return text
+        return _QUOTED.sub(lambda match: b'""' if match[1] in self._known else match[0], text)

@@ -1,0 +1,91 @@
+"""What was seen to hold nothing is not looked into again, and nothing is lost by that."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+
+import pytest
+
+from audit.decoding import unfold
+from audit.decoding.channels import channels
+from audit.detection.dull import Dull
+from audit.detection.needles import Needles
+from audit.detection.search import Result, Searcher
+from audit.records import Canary
+from tests.benchmarks.leakbench import values
+from tests.benchmarks.leakbench.benign import benign, post
+from tests.benchmarks.leakbench.cases import plain_cases
+
+PAGE = Canary(
+    id="page", kind="url", value="https://zx4q7.canary.example/blue/heron-lake?q=tok7h3", phase=None
+)
+TOKEN = base64.urlsafe_b64encode(random.Random(1).randbytes(30)).decode()
+
+
+def searched(searcher: Searcher, document: object) -> Result:
+    """What is found in a posted document, at least as long as those that are asked about anew each time."""
+    body = json.dumps({"padding": "many words " * 60, "value": document}, separators=(",", ":"))
+    return searcher.search(channels(post(body.encode())))
+
+
+def test_a_token_is_looked_into_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bytes] = []
+    real = unfold
+
+    def watched(data: bytes, *rest: object, **named: object) -> object:
+        opened.append(data)
+        return real(data, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("audit.detection.search.unfold", watched)
+    searcher = Searcher(Needles([PAGE]))
+    assert searched(searcher, [TOKEN, 1]) == searched(searcher, [TOKEN, 2]) == Result()
+    assert len([data for data in opened if TOKEN.encode() in data]) == 1
+
+
+def test_a_leak_beside_a_known_token_is_found() -> None:
+    searcher = Searcher(Needles([PAGE]))
+    searched(searcher, TOKEN)
+    hidden = base64.b64encode(PAGE.value.encode()).decode()
+    assert [s.path for s in searched(searcher, [TOKEN, hidden]).sightings] == ["$.value[1]"]
+    assert [s.path for s in searched(searcher, [TOKEN, PAGE.value]).sightings] == ["$.value[1]"]
+
+
+def test_a_token_that_told_something_tells_it_again() -> None:
+    searcher = Searcher(Needles([PAGE]))
+    hidden = base64.urlsafe_b64encode(PAGE.value.encode()).decode()
+    first = searched(searcher, [TOKEN, hidden])
+    assert first.sightings
+    assert searched(searcher, [TOKEN, hidden]) == first
+
+
+def test_what_stays_closed_is_told_each_time() -> None:
+    searcher = Searcher(Needles([PAGE]))
+    closed = base64.b64encode(random.Random(2).randbytes(80)).decode()
+    first = searched(searcher, closed)
+    assert len(first.closed) == 1
+    assert searched(searcher, closed) == first
+
+
+def test_what_was_seen_before_changes_nothing() -> None:
+    """The same findings whichever order: each case after all others, and each as the first."""
+    canaries = values.planted(7)
+    needles = Needles(canaries)
+    records = [case.record for case in plain_cases(canaries, 7, 1, depths=(1, 3))][::3]
+    records += [record for _, record in benign(canaries, 7, 60)]
+    together = Searcher(needles)
+    in_turn = [together.search(channels(record)) for record in records]
+    for record, first in reversed([*zip(records, in_turn, strict=True)]):
+        again = together.search(channels(record))
+        assert again == first == Searcher(needles).search(channels(record))
+
+
+def test_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.detection.dull._MOST", 3)
+    dull = Dull()
+    tokens = [f"{number:032x}" for number in range(9)]
+    dull.learn(unfold(json.dumps(tokens).encode(), ("application/json",)))
+    assert [token for token in tokens if token.encode() in dull] == tokens[-3:]
+    text = json.dumps(tokens[-4:]).encode()
+    assert dull.left_out(text) == json.dumps([tokens[-4], "", "", ""]).encode()

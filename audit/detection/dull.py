@@ -15,6 +15,7 @@ from audit.decoding import Tree
 _MOST = 1 << 13
 # (shorter ones may be digests that count under some names only)
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_=-]{24,512}")
+_UUID = re.compile(rb'"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"')
 _QUOTED = re.compile(rb'"(' + _TOKEN.pattern + rb')"')
 
 
@@ -36,7 +37,10 @@ class Dull:
             del self._known[next(iter(self._known))]
 
     def left_out(self, text: bytes) -> bytes:
-        """A JSON document with nothing in the place of each of these tokens."""
-        if not self._known:
+        """A JSON document with nothing in the place of each of these tokens, and of UUIDs, in whose letters
+        nothing is encoded."""
+        if not self._known or b'"' not in text:
             return text
-        return _QUOTED.sub(lambda match: b'""' if match[1] in self._known else match[0], text)
+        return _QUOTED.sub(
+            lambda match: b'""' if match[1] in self._known else match[0], _UUID.sub(b'""', text)
+        )

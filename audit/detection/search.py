@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import inf
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -59,6 +60,14 @@ class Result:
 _NOTHING = Result()
 
 
+class _AsItIs(NamedTuple):
+    """A channel that is not worth taking apart."""
+
+    fields: list[Field]
+    typed: list[Typed]
+    limits: list[LimitHit]
+
+
 class Searcher:
     """Looks for the needles of a set of canaries in transmissions."""
 
@@ -68,7 +77,7 @@ class Searcher:
         self._identifiers = {canary.id for canary in needles.canaries if canary.kind == "identifier"}
         self._pathless = {name for name, page in needles.addresses.items() if page.path in ("", "/")}
         # most headers of a client are the same in all its requests
-        self._worth = lru_cache(1 << 12)(self._is_worth)
+        self._remembered = lru_cache(1 << 12)(self._as_it_is)
         self._dull = Dull()
 
     def open(
@@ -94,12 +103,13 @@ class Searcher:
         for number, channel in enumerate(channels):
             if not channel.data:
                 continue
+            look = self._remembered if len(channel.data) <= _REMEMBERED else self._as_it_is
             if trees:
                 tree = trees[number]
-            elif not self._is_opened(channel):
-                fields = [Field(path="", layers=(), data=channel.data)]
-                texts.append((channel, fields))
-                typed += self._typed(channel, fields, limits)
+            elif whole := look(channel):
+                texts.append((channel, whole.fields))
+                typed += whole.typed
+                limits += whole.limits
                 continue
             else:
                 tree = unfold(
@@ -129,16 +139,17 @@ class Searcher:
             sightings = join_pieces(sightings + pieces, self._pathless)
         return Result((*own, *sightings), tuple(typed), tuple(limits), tuple(stayed))
 
-    def _is_opened(self, channel: Channel) -> bool:
-        """Whether a channel is taken apart. Where nothing was ever encoded, it need not be."""
+    def _as_it_is(self, channel: Channel) -> _AsItIs | None:
+        """A channel that need not be taken apart, as nothing was ever encoded in it; None if it must be."""
         data = channel.data
         if (channel.hints and not _plain(data)) or names_hash(channel.name):
-            return True
-        return self._worth(data) if len(data) <= _REMEMBERED else self._is_worth(data)
-
-    def _is_worth(self, data: bytes) -> bool:
+            return None
         rest = self._dull.left_out(data)
-        return may_hide(rest) or not reads(rest) or self._needles.traced(data)
+        if may_hide(rest) or not reads(rest) or self._needles.traced(data):
+            return None
+        limits: list[LimitHit] = []
+        fields = [Field(path="", layers=(), data=data)]
+        return _AsItIs(fields, self._typed(channel, fields, limits), limits)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:
         per_field: list[list[Match]] = [

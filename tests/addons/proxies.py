@@ -1,12 +1,13 @@
 """A real mitmdump on loopback for tests, with addons of this repository."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,18 @@ MITMDUMP = shutil.which("mitmdump", path=f"{Path(sys.executable).parent}{os.path
 needs_mitmdump = pytest.mark.skipif(MITMDUMP is None, reason="mitmdump is not installed")
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """A port of loopback that nobody uses now, for TCP or UDP, and that no connection going out gets by chance."""
+    while True:
+        port = random.SystemRandom().randrange(18_000, 32_000)
+        with (
+            suppress(OSError),
+            socket.socket() as stream,
+            socket.socket(type=socket.SOCK_DGRAM) as datagram,
+        ):
+            stream.bind(("127.0.0.1", port))
+            datagram.bind(("127.0.0.1", port))
+            return port
 
 
 def mitmdump(confdir: Path, mode: str, *options: str, addons: tuple[str, ...]) -> subprocess.Popen[str]:
@@ -46,7 +54,7 @@ def proxy(
     options: tuple[str, ...] = (),
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A proxy that records and, with both addons, answers; ready for connections; and its port."""
-    port = free_port(socket.SOCK_DGRAM if mode == "dns" else socket.SOCK_STREAM)
+    port = free_port()
     process = mitmdump(
         flows.parent.parent / "conf",
         mode if "@" in mode else f"{mode}@127.0.0.1:{port}",

@@ -253,7 +253,7 @@ def test_quic_is_refused_or_left_alone_and_noted(folder: Path, tmp_path: Path, p
         upstream.bind(("127.0.0.1", 0))
         target = upstream.getsockname()[1]
         options = (f"events_file={folder / 'events.jsonl'}", f"quic={policy}")
-        port = free_port(socket.SOCK_DGRAM)
+        port = free_port()
         mode = f"reverse:udp://127.0.0.1:{target}@127.0.0.1:{port}"
         with proxy(
             folder / "flows.mitm", mode=mode, addons=("recorder.py", "quic.py", str(hasty)), options=options

@@ -436,7 +436,7 @@ def experiments(draw: st.DrawFn) -> Experiment:
     )
 
 
-@FAST
+@settings(FAST, max_examples=40)
 @given(experiments(), experiments())
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, first: Experiment, second: Experiment) -> None:
     (tmp_path / "experiment.toml").unlink(missing_ok=True)

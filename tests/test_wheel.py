@@ -91,6 +91,7 @@ def test_the_wheel_finds_what_it_carries(installed: Path, tmp_path: Path) -> Non
         assert names >= {path.name for path in source.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_demo_gives_the_same_findings_from_wheel_and_checkout(installed: Path, tmp_path: Path) -> None:
     samples = sorted((ROOT / "captures").glob("chromium-*"))
     assert samples, "the sample of the demo is missing"

@@ -72,8 +72,8 @@ def test_what_was_seen_before_changes_nothing() -> None:
     """The same findings whichever order: each case after all others, and each as the first."""
     canaries = values.planted(7)
     needles = Needles(canaries)
-    records = [case.record for case in plain_cases(canaries, 7, 1, depths=(1, 3))][::3]
-    records += [record for _, record in benign(canaries, 7, 60)]
+    records = [case.record for case in plain_cases(canaries, 7, 1, depths=(1, 2))][::5]
+    records += [record for _, record in benign(canaries, 7, 40)]
     together = Searcher(needles)
     in_turn = [together.search(channels(record)) for record in records]
     for record, first in reversed([*zip(records, in_turn, strict=True)]):

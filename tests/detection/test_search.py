@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.decoding import Bounds
 from audit.decoding.channels import channels
 from audit.detection.needles import Needles
 from audit.detection.pieces import Sighting
@@ -100,7 +101,8 @@ def test_the_compressed_body_is_opened_as_declared() -> None:
 
 
 def test_a_bound_is_told() -> None:
-    result = SEARCHER.search(channels(request(method="POST", body=gzip.compress(bytes(1 << 28)))))
+    searcher = Searcher(Needles([]), Bounds(bytes=1 << 20))
+    result = searcher.search(channels(request(method="POST", body=gzip.compress(bytes(1 << 24)))))
     assert "bytes" in [limit.bound for limit in result.limits]
 
 

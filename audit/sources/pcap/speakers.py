@@ -107,7 +107,10 @@ class Opening:
                 return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
         if data[:2] == _SEALED and self._teller.status is None:  # TLS that began before the capture
-            self._teller.observed("metadata_only", "no_key")
+            if self._teller.ring is not None and self._teller.ring.hopeful:
+                self._teller.lost_beginning()
+            else:
+                self._teller.observed("metadata_only", "no_key")
         if data.startswith(_SSH):
             return SecureShell(self._teller)
         if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):

@@ -290,6 +290,11 @@ class Teller:
         """Something of this flow is missing."""
         self._tell(Gap(**self._common, time=self.time, reason=reason, bytes=size, detail=detail))
 
+    def lost_beginning(self) -> None:
+        """It could have been opened, had it been recorded from its beginning on."""
+        self.observed("metadata_only", "lost")
+        self.gap("lost", None, "its beginning was not recorded, so no secret can be told to be its own")
+
 
 def _host(authority: str) -> str | None:
     host = authority.rpartition("@")[2].strip()

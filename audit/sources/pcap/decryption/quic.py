@@ -98,6 +98,8 @@ class Talk:
         elif self._ring.hopeful and self._greeted:
             teller.observed("metadata_only", "no_key")
             teller.gap("no_key", None, session.refused)
+        elif self._ring.hopeful:
+            teller.lost_beginning()
 
     def _events(self, events: list[quic_session.Event]) -> None:
         teller = self._teller
@@ -301,6 +303,8 @@ class Quic:
                     )
                 except Malformed:
                     continue
+        if not self._talks and self._ring.hopeful:
+            self._teller.lost_beginning()
         for talk in self._talks.values():
             if talk.owned(self._teller):
                 talk.finish()

@@ -120,3 +120,5 @@ class Secured:
         elif self._ring.hopeful and self._greeted:
             teller.observed("metadata_only", "no_key")
             teller.gap("no_key", None, session.refused or "no secret of this connection was given")
+        elif self._ring.hopeful:
+            teller.lost_beginning()

@@ -286,6 +286,20 @@ def test_a_lost_beginning_shifts_no_response(tmp_path: Path, version: ssl.TLSVer
 
 
 @pytest.mark.parametrize("version", _VERSIONS)
+@pytest.mark.parametrize("begin", [3, 0])
+def test_a_connection_without_its_beginning_is_a_gap(
+    tmp_path: Path, version: ssl.TLSVersion, begin: int
+) -> None:
+    """Both hellos are lost, or the connection is older than the capture."""
+    whole, _ = _alone(tmp_path, version)
+    harmed = Wire()
+    harmed.packets = whole.packets[:begin] + whole.packets[5 if begin else 12 :]
+    records = talks.opened(harmed.write(tmp_path), tmp_path / "keys.log")
+    assert [gap.reason for gap in records if isinstance(gap, Gap)] == ["lost"]
+    assert [flow.reason for flow in records if isinstance(flow, Flow)] == ["lost"]
+
+
+@pytest.mark.parametrize("version", _VERSIONS)
 def test_late_hellos(tmp_path: Path, version: ssl.TLSVersion) -> None:
     """Both hellos are captured after the next few packets of both sides."""
     wire, said = _alone(tmp_path, version)
@@ -306,6 +320,18 @@ def test_a_record_that_the_end_of_the_capture_cuts(tmp_path: Path) -> None:
     (gap,) = [r for r in records if isinstance(r, Gap)]
     assert gap.reason == "lost"
     assert "at its end" in (gap.detail or "")
+
+
+def test_a_quic_connection_without_its_first_packet_is_a_gap(tmp_path: Path) -> None:
+    wire = Wire()
+    link = Link(wire, tmp_path)
+    http = Http3(link)
+    http.begin()
+    http.ask(5, 6)
+    harmed = Wire()
+    harmed.packets = wire.packets[1:]
+    records = talks.opened(harmed.write(tmp_path), link.log())
+    assert [gap.reason for gap in records if isinstance(gap, Gap)] == ["lost"]
 
 
 def test_a_lost_packet_of_requests_is_a_gap(tmp_path: Path) -> None:

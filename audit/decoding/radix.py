@@ -209,8 +209,15 @@ class Base85:
         self._table = bytes.maketrans(alphabet, bytes(range(85)))
         self._prepare = prepare
 
+    def bare(self, token: bytes) -> list[Piece]:
+        """A short token without any mark of this coding, as if it were in it."""
+        if len(token) < _MIN_85 or token.translate(None, self._alphabet):
+            return []
+        decoded = _decode85(token, self._table)
+        return [Piece(self.name, decoded, "", 0, len(token))] if decoded else []
+
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
-        if not _MIN_85 <= len(data) <= _MAX_85:
+        if not _MIN_85 <= len(data) <= _MAX_85 or is_adobe(data):
             return []
         letters = self._prepare(data)
         if letters is None or letters.translate(None, self._alphabet):
@@ -239,13 +246,35 @@ def _plain(data: bytes) -> bytes | None:
     return None if b" " in data or b"\n" in data else data
 
 
+def is_adobe(data: bytes) -> bool:
+    """Whether the marks stand around data that Adobe's tools put around Ascii85."""
+    return data.startswith(b"<~") and data.rstrip().endswith(b"~>")
+
+
 def _adobe(data: bytes) -> bytes | None:
-    data = b"".join(data.split())
-    if data.startswith(b"<~"):
-        data = data.removeprefix(b"<~").removesuffix(b"~>")
+    data = b"".join(data.split()).removeprefix(b"<~").removesuffix(b"~>")
     return data.replace(b"z", b"!!!!!") if data.count(b"z") * 4 <= len(data) else None
 
 
+class Adobe:
+    """Ascii85 with the marks of Adobe's tools around it."""
+
+    name = "ascii85"
+    covers = True
+    needs = (b"<",)
+    bars = b"\x80"
+
+    def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
+        if not is_adobe(data) or len(data) > _MAX_85 or not purse.charge(len(data) * 16):
+            return []
+        letters = _adobe(data)
+        if not letters or letters.translate(None, _ASCII85):
+            return []
+        decoded = _decode85(letters, _ASCII85_VALUES)
+        return [Piece(self.name, decoded, "", 0, len(data))] if decoded else []
+
+
+_ASCII85_VALUES = bytes.maketrans(_ASCII85, bytes(range(85)))
 ASCII85 = Base85("ascii85", _ASCII85, _adobe)
 GIT85 = Base85("base85", _GIT, _plain)
 Z85 = Base85("base85", _Z85, _plain)

@@ -271,7 +271,8 @@ class JsonWithin:
             documents += 1
             length = at - start
             if document and length >= 8:
-                found = document_pieces(document, purse, self.name)
+                written = text[start:at].encode("utf-8", "surrogateescape")
+                found = _BYTES.peel(written, "", purse) or document_pieces(document, purse, self.name)
                 if data.isascii():  # else offsets in the text are none in the data
                     found = [piece._replace(offset=start, length=length) for piece in found]
                 pieces += found
@@ -299,6 +300,9 @@ class ByteArray:
         if max(values) > 255 or min(values) < -128:
             return []
         return [Piece(self.name, bytes(value & 255 for value in values), "", 0, len(data))]
+
+
+_BYTES = ByteArray()
 
 
 class Form:

@@ -10,6 +10,7 @@ import re
 
 from audit.decoding.base64_runs import mixed
 from audit.decoding.coding import CONTROL, LETTER, Piece, Purse
+from audit.decoding.evidence import reads
 
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _BYTE_OF = {
@@ -46,11 +47,13 @@ class Percent:
     def peel(self, data: bytes, hint: str, purse: Purse) -> list[Piece]:
         encoded = b"%" in data and (_PERCENT.search(data) or _PERCENT_U.search(data)) is not None
         spaced = hint == "form-value" and b"+" in data
+        # whoever escapes letters escapes such marks, too: chance may have written these
+        doubtful = encoded and not spaced and not reads(data)
         pieces = []
         if spaced:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data)))
         if (encoded and (not spaced or b" " not in data)) or (spaced and _is_base64(data)):
-            pieces.append(Piece(self.name, _unquote(data), "", 0, len(data)))
+            pieces.append(Piece(self.name, _unquote(data), "", 0, len(data), guess=doubtful))
         if encoded and not spaced and b"+" in data and b" " not in data:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data), guess=True))
         return pieces

@@ -62,6 +62,7 @@ CODINGS: tuple[Coding, ...] = (
     structure.Json(),
     structure.JsonLines(),
     radix.Uuencode(),
+    radix.Adobe(),
     text.QuotedPrintable(),
     multipart.Multipart(),
     markup.Xml(),
@@ -100,7 +101,7 @@ _CANDIDATES: tuple[Candidate, ...] = (
     XOR,
 )
 _OF_NOISE: tuple[Candidate, ...] = (*compression.RAW, lzstring.BYTES, XOR)
-_OF_MARKS = frozenset((radix.ASCII85, radix.GIT85, radix.Z85))
+_OF_MARKS = (radix.ASCII85, radix.GIT85, radix.Z85)
 _MARKLESS = frozenset(coding.name for coding in _CANDIDATES if coding.markless)
 _CHANCY = frozenset(coding.name for coding in (*guesses.DISGUISES, XOR))
 # Layers that chance does not produce: what they open must have been meant.
@@ -334,6 +335,11 @@ class _Growth:
             yield piece, False
         token = text and len(data) < _LONG_TOKEN and is_token(data)
         opened = not self.keyed.isdisjoint(field.layers)  # nobody encrypts twice
+        if token:
+            for radix85 in _OF_MARKS:
+                for piece in radix85.bare(data):
+                    if is_clean(piece.data) or (self.sought and self.sought.holds(piece.data)):
+                        yield piece, False
         for coding in self.of_noise if noise else _fitting(self.candidates, kinds(data)):
             if token and coding in _OF_MARKS:
                 continue
@@ -384,17 +390,19 @@ class _Growth:
 
     def _pruned(self) -> list[Field]:
         """The fields without the guesses that led to nothing: of the readings of one field, those that lead to
-        what is looked for, else the one that makes a whole document, else the first that proves itself. Where
+        what is looked for, else the one that makes a whole document, else the first that proves itself, and
+        rather one without control characters. Where
         there is a document, nothing is guessed in what else chance opened of the field."""
         proof = [0] * len(self.fields)
-        best: dict[int, tuple[int, int]] = {}
+        best: dict[int, tuple[int, bool, int]] = {}
         for index in range(len(self.fields) - 1, 0, -1):
             root = self.guess[index]
             above = self.fields[index].parent or 0
             proof[index] = max(proof[index], self._proof(index, root))
             proof[above] = max(proof[above], proof[index])
             if proof[index]:
-                best[above] = max(best.get(above, (0, 0)), (proof[index], -index))
+                clean = root != index or is_clean(self.fields[index].data)
+                best[above] = max(best.get(above, (0, False, 0)), (proof[index], clean, -index))
         kept: list[Field] = []
         place: dict[int, int] = {}
         settled: set[int] = set()
@@ -403,7 +411,7 @@ class _Growth:
             if parent is not None:
                 if parent not in place:
                     continue
-                most, first = best.get(parent, (0, 0))
+                most, _, first = best.get(parent, (0, False, 0))
                 chosen = -first == index
                 if self.guess[index] == index and not (
                     proof[index] == _HELD or (proof[index] and chosen and parent not in settled)

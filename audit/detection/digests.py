@@ -54,7 +54,7 @@ _IS_LETTER = bytes(65 if c in _LETTERS else 32 for c in range(256))
 # 16 bytes are 22 letters of base64, 8 bytes are 11
 _MIN_RUN, _SHORT_RUN = 22, 11
 _LONG = b"A" * _MIN_RUN
-_GLUED = 4
+_GLUED = 12
 _HEX_RUN = re.compile(rb"[0-9a-f]{32,}+|[0-9A-F]{32,}+")
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]{22,}+")
 _SHORT_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{11}=?")
@@ -180,7 +180,7 @@ class Digests:
                 form, part = self._part(code, data, start)
                 if len(part) >= _SURE:
                     found += self._matches(code, form, start, len(part))
-        return found
+        return _outermost(found)
 
     def _starts_inside(self, data: bytes) -> Iterator[int]:
         """Where in `data` 8 bytes stand that the table has."""
@@ -272,7 +272,7 @@ class Digests:
                     form, part = self._part(code, even, 0)
                     if len(part) >= _SURE:
                         found += self._matches(code, form, at, 2 * len(part), "hex")
-        return found
+        return _outermost(found)
 
     def _base64(self, data: bytes) -> list[Match]:
         """The digests of 16 bytes and more that stand in text as base64."""
@@ -287,7 +287,7 @@ class Digests:
                 head = binascii.a2b_base64(letters[start : start + 12])[:_SHORT]
                 for code in self._codes(head):
                     found += self._as_base64(code, data, run.start() + start, run.end())
-        return found
+        return _outermost(found)
 
     def _as_base64(self, code: int, data: bytes, start: int, last: int) -> list[Match]:
         number, row = self._text_of(code)
@@ -325,6 +325,19 @@ class Digests:
             if name in functions
             for canary, granularity in self._owners[number]
         ]
+
+
+def _outermost(found: list[Match]) -> list[Match]:
+    """Without the middle part of a digest that was found whole."""
+    if len(found) < 2:
+        return found
+    kept: list[Match] = []
+    end = 0
+    for match in sorted(found, key=lambda match: (match.offset, -match.length)):
+        if match.offset + match.length > end or (kept and match.offset == kept[-1].offset):
+            kept.append(match)
+            end = max(end, match.offset + match.length)
+    return kept
 
 
 @lru_cache(4096)

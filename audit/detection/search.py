@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from audit.adapters import Adapter
-from audit.decoding import Bounds, Tree, may_hide, unfold
+from audit.decoding import Bounds, Tree, embedded, may_hide, unfold
 from audit.decoding.channels import Channel
 from audit.decoding.evidence import reads
 from audit.decoding.keyed import Decoder
@@ -152,9 +152,11 @@ class Searcher:
         return _AsItIs(fields, self._typed(channel, fields, limits), limits)
 
     def _in_tree(self, channel: str, tree: Tree) -> list[Sighting]:
+        # where only the text in the midst of bytes was read, the rest stayed closed
+        partly = {field.parent for field in tree.fields if field.layers[-1:] == (embedded.NAME,)}
         per_field: list[list[Match]] = [
-            self._needles.find(field.data, field.path or channel, closed=field.opaque)
-            for field in tree.fields
+            self._needles.find(field.data, field.path or channel, closed=field.opaque or index in partly)
+            for index, field in enumerate(tree.fields)
         ]
         if not any(per_field):
             return []

@@ -356,3 +356,47 @@ def test_short_words_are_no_pairs_of_digits() -> None:
     assert not may_hide(b'{"text":"ends of an of of of an of of of ends"}')
     assert may_hide(b'{"text":"68 74 74 70 3a 2f 2f 61 2e"}')
     assert may_hide(b'{"text":"of an of of of an of of 68 74 74 70 3a 2f 2f 61 2e"}')
+
+
+@pytest.mark.parametrize("sign", [rb"%[0-9A-F]{2}", rb"\\[n'\"/]"])
+def test_adobe_s_marks_tell_ascii85_whatever_its_letters_look_like(sign: bytes) -> None:
+    chance = random.Random(7)
+    value, made = next(
+        (value, made)
+        for value in (chance.randbytes(8).hex().encode() + URL for _ in range(50_000))
+        if re.search(sign, made := base64.a85encode(value, adobe=True))
+    )
+    assert [field.layers for field in opened(made) if field.data == value] == [("ascii85",)]
+
+
+def test_percent_signs_among_odd_marks_may_be_there_by_chance() -> None:
+    chance = random.Random(7)
+    value, made = next(
+        (value, made)
+        for value in (chance.randbytes(8).hex().encode() + URL for _ in range(50_000))
+        if re.search(rb"%[01][0-9A-F]", made := base64.b85encode(value))
+    )
+    assert ("base85",) in [field.layers for field in opened(made) if field.data == value]
+
+
+def test_a_script_full_of_marks_hides_no_address() -> None:
+    script = (
+        b"!function(){var a=$('#x');a[0]={};b=`<%24>`;c|=~d;go('" + quote(URL, safe="").encode() + b"')}();"
+    )
+    assert [field.layers for field in opened(script) if URL in field.data] == [("percent",)]
+
+
+def test_byte_values_behind_other_letters() -> None:
+    values = b"D" + json.dumps(list(URL)).encode()
+    assert reach(values, URL).layers == ("bytes",)
+
+
+@pytest.mark.parametrize(("encode", "layer"), [(base64.b85encode, "base85"), (base64.a85encode, "ascii85")])
+def test_a_token_without_marks_may_be_base85(encode: Callable[[bytes], bytes], layer: str) -> None:
+    chance = random.Random(7)
+    value, made = next(
+        (value, made)
+        for value in (chance.randbytes(6).hex().encode() for _ in range(50_000))
+        if (made := encode(value)).isalnum()
+    )
+    assert layer in [field.layers[-1] for field in opened(made) if field.data == value]

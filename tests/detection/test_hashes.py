@@ -238,3 +238,36 @@ def test_murmur_hash_as_one_number() -> None:
     number = mmh3.hash128(PAGE.encode(), signed=False)
     assert told({"v": f"{number:032x}", "o": FILLER}) == [("u", "full", "murmur3-128-number")]
     assert told({"v": f"{number ^ 1:032x}", "o": FILLER}) == []
+
+
+@pytest.mark.parametrize("glue", ["a", "aB3d", "aB3dE", "aB3dE6", "aB3dE6g", "aB3dE6gH9"])
+@pytest.mark.parametrize("name", ["md5", "sha1", "sha224", "sha256", "sha512"])
+def test_a_hash_in_base64_with_letters_glued_to_it(name: str, glue: str) -> None:
+    made = base64.b64encode(hashlib.new(name, TERM.encode()).digest()).decode().rstrip("=")
+    assert told({"v": f"{glue}{made}.tail9"}) == [("t", "term", name)]
+
+
+@pytest.mark.parametrize("name", ["md5", "sha1", "sha256", "sha512"])
+def test_a_hash_as_bytes_behind_text(name: str) -> None:
+    packed = zlib.compress(
+        b"GET /index other words and more of them\n" + hashlib.new(name, TERM.encode()).digest()
+    )
+    assert told({"v": base64.b64encode(packed).decode()}) == [("t", "term", name)]
+
+
+@pytest.mark.parametrize("encode", [base64.b85encode, base64.a85encode])
+@pytest.mark.parametrize("written", [bytes.hex, lambda raw: raw.hex().upper(), bytes])
+def test_a_hash_under_base85_that_shows_no_mark(encode: object, written: object) -> None:
+    """Of many values, one whose Base85 has nothing but letters and digits."""
+    for number in range(200_000):
+        value = f"marble otter zx{number}"
+        raw = written(hashlib.md5(value.encode()).digest())  # type: ignore[operator]
+        made = encode(raw if isinstance(raw, bytes) else raw.encode()).decode()  # type: ignore[operator]
+        if made.isalnum():
+            break
+    needles = Needles([Canary(id="t", kind="term", value=value)])
+    record = Http(
+        capture="c", id="1", host="t.example.net", method="GET", scheme="https", authority="t.example.net",
+        path="/v1", version="2", headers=((b"x-id", made.encode()),),
+    )  # fmt: skip
+    assert [s.match.form for s in Searcher(needles).search(channels(record)).sightings] == ["md5"]

@@ -32,6 +32,7 @@ _LABELS = re.compile(
     rb"(?<![A-Za-z0-9-])(?:[A-Za-z0-9-]{1,63}\.){0,16}xn--[A-Za-z0-9-]{1,59}(?:\.[A-Za-z0-9-]{1,63}){0,16}"
 )
 _MAX_HOSTS = 256
+_LONGEST_CHANCE = 4_096
 
 
 class Percent:
@@ -48,7 +49,7 @@ class Percent:
         encoded = b"%" in data and (_PERCENT.search(data) or _PERCENT_U.search(data)) is not None
         spaced = hint == "form-value" and b"+" in data
         # whoever escapes letters escapes such marks, too: chance may have written these
-        doubtful = encoded and not spaced and not reads(data)
+        doubtful = encoded and not spaced and len(data) <= _LONGEST_CHANCE and not reads(data)
         pieces = []
         if spaced:
             pieces.append(Piece(self.name, _unquote(data.replace(b"+", b" ")), "", 0, len(data)))

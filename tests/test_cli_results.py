@@ -96,6 +96,8 @@ def test_compare(folder: Path) -> None:
     page = folder.parent / "page.html"
     assert run("compare", folder, other / "result", "-o", page).exit_code == 0
     assert "6 vanished" in page.read_text()
+    assert str(folder.parent) not in page.read_text()  # where they lie is nobody's business
+    assert both["before"]["name"] != both["after"]["name"]
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

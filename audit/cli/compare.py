@@ -28,7 +28,7 @@ def compare(before: Path, after: Path, output: Path | None) -> None:
     from audit.reporting import comparison, html
     from audit.reporting.wire import inert_json
 
-    both = comparison.compare(_load(before), _load(after), (str(before), str(after)))
+    both = comparison.compare(_load(before), _load(after), _names(before, after))
     if output is not None and output.suffix != ".json":
         click.echo(findings_file.write_private(output, html.render_comparison(both).encode()))
         return
@@ -38,6 +38,17 @@ def compare(before: Path, after: Path, output: Path | None) -> None:
         click.echo(content, nl=False)
     else:
         click.echo(findings_file.write_private(output, content))
+
+
+def _names(before: Path, after: Path) -> tuple[str, str]:
+    """What the two folders are called, with as little of their paths as tells them apart: a page that is handed on
+    need not say where they lie."""
+    one, other = (path if path.is_dir() else path.parent for path in (before.resolve(), after.resolve()))
+    for count in range(1, max(len(one.parts), len(other.parts)) + 1):
+        names = "/".join(one.parts[-count:]), "/".join(other.parts[-count:])
+        if names[0] != names[1]:
+            break
+    return names
 
 
 def _load(path: Path) -> Audit:

@@ -124,11 +124,12 @@ class Searcher:
             if len(found) > _MAX_MATCHES:
                 limits.append(LimitHit(bound="matches", detail=f"{channel.name}: {len(found)} matches"))
                 found = found[:_MAX_MATCHES]
-            if channel.name in _ADDRESS_CHANNELS:
-                found = [s for s in found if s.match.canary not in itself]
             begun = self._typed(channel, tree.fields, limits)
+            # (what a request tells its own site is no news there, but may be elsewhere)
             if not (trees or found or begun or opaque or tree.limits):
                 self._dull.learn(tree)
+            if channel.name in _ADDRESS_CHANNELS:
+                found = [s for s in found if s.match.canary not in itself]
             sightings += found
             typed += begun
         if not (own or sightings or typed or limits or stayed):

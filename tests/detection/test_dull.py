@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import random
+from urllib.parse import quote
 
 import pytest
 
 from audit.decoding import unfold
-from audit.decoding.channels import channels
+from audit.decoding.channels import Channel, channels
 from audit.detection.dull import Dull
 from audit.detection.needles import Needles
 from audit.detection.search import Result, Searcher
@@ -79,6 +80,19 @@ def test_what_was_seen_before_changes_nothing() -> None:
     for record, first in reversed([*zip(records, in_turn, strict=True)]):
         again = together.search(channels(record))
         assert again == first == Searcher(needles).search(channels(record))
+
+
+def test_what_a_page_tells_its_own_site_is_found_where_it_is_told_to_others() -> None:
+    searcher = Searcher(Needles([PAGE]))
+    hidden = base64.b64encode(b"seen at " + PAGE.value.encode() + b" today").decode()
+    state = quote(json.dumps({"ref": hidden, "padding": "many words " * 60}))
+    own = [
+        Channel("url.host", b"zx4q7.canary.example"),
+        Channel("url.path", b"/blue/heron-lake"),
+        Channel("url.query", f"q=tok7h3&state={state}".encode(), ("form",)),
+    ]
+    assert {s.match.granularity for s in searcher.search(own).sightings} <= {"full", "no_query"}
+    assert [s.path for s in searched(searcher, {"ref": hidden}).sightings] == ["$.value.ref"]
 
 
 def test_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:

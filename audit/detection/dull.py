@@ -16,6 +16,8 @@ _MOST = 1 << 13
 # (shorter ones may be digests that count under some names only)
 _TOKEN = re.compile(rb"[A-Za-z0-9+/_=-]{24,512}")
 _UUID = re.compile(rb'"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"')
+# Under a layer that was guessed, not every reading of a token is tried; under these all are.
+_EVIDENT = frozenset(("json", "ndjson", "form", "percent", "base64", "gzip", "zlib", "zstd"))
 _QUOTED = re.compile(rb'"(' + _TOKEN.pattern + rb')"')
 
 
@@ -31,7 +33,8 @@ class Dull:
     def learn(self, tree: Tree) -> None:
         """Nothing was found in this tree, nothing stayed closed, and no bound was hit."""
         for field in tree.fields:
-            if field.layers[-1:] == ("json",) and _TOKEN.fullmatch(field.data):
+            evident = field.layers[-1:] == ("json",) and _EVIDENT.issuperset(field.layers)
+            if evident and _TOKEN.fullmatch(field.data):
                 self._known[field.data] = None
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]

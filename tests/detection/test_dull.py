@@ -95,6 +95,15 @@ def test_what_a_page_tells_its_own_site_is_found_where_it_is_told_to_others() ->
     assert [s.path for s in searched(searcher, {"ref": hidden}).sightings] == ["$.value.ref"]
 
 
+def test_a_token_under_a_guess_is_looked_into_again() -> None:
+    # a value reversed or under a key is not read in what was under a key itself
+    searcher = Searcher(Needles([PAGE]))
+    hidden = base64.b64encode(PAGE.value.encode()[::-1]).decode()
+    document = json.dumps({"event": "load", "t": hidden, "href": "https://foo.example/abc?x=1"})
+    assert not searcher.search([Channel("body", bytes(byte ^ 0x5A for byte in document.encode()))]).sightings
+    assert [s.path for s in searched(searcher, {"t": hidden}).sightings] == ["$.value.t"]
+
+
 def test_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audit.detection.dull._MOST", 3)
     dull = Dull()

@@ -191,7 +191,7 @@ def parse(name: str, data: bytes) -> tuple[tuple[Adapter, ...], DataSource | Non
     decode = msgspec.json.decode if name.endswith(".json") else msgspec.toml.decode
     try:
         file = decode(data, type=_File)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AdapterError(f"audit/adapters/data/{name}: {error}; correct it there") from error
     for adapter in file.adapter:
         for complaint in _complaints(adapter):

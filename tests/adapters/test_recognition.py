@@ -247,3 +247,8 @@ def test_the_page_about_adapters_shows_one_that_loads_and_every_role() -> None:
     assert {
         part for part in ("match", "fields", "decode", "known", "example") if f"| `{part}`" not in page
     } == set()
+
+
+def test_a_file_that_is_no_text_is_one_error_that_names_it() -> None:
+    with pytest.raises(AdapterError, match=r"data/odd\.toml: "):
+        parse("odd.toml", b'id = "\xff"')

@@ -271,9 +271,17 @@ class Adobe:
         if not letters or letters.translate(None, _ASCII85):
             return []
         decoded = _decode85(letters, _ASCII85_VALUES)
-        return [Piece(self.name, decoded, "", 0, len(data))] if decoded else []
+        doubtful = any(sign in data and not other.search(data) for sign, other in _WRAPPED)
+        return [Piece(self.name, decoded, "", 0, len(data), guess=doubtful)] if decoded else []
 
 
+# Letters of Ascii85 that may be marks of a coding put on top of it: where there are no others of the kind.
+_WRAPPED = (
+    (b"=", re.compile(rb"=(?![0-9A-F]{2}|\r?\n)")),
+    (b"%", re.compile(rb"%(?![0-9A-Fa-f]{2})")),
+    (b"\\", re.compile(rb"\\(?![\\/\"'nrtbfux])|(?<!\\)/")),
+    (b"&", re.compile(rb"&(?!#?\w{1,31};)")),
+)
 _ASCII85_VALUES = bytes.maketrans(_ASCII85, bytes(range(85)))
 ASCII85 = Base85("ascii85", _ASCII85, _adobe)
 GIT85 = Base85("base85", _GIT, _plain)

@@ -111,7 +111,7 @@ _PROOF = frozenset((
 ))  # fmt: skip
 # How much a guess proves: a whole document is of more weight than a telling word (1).
 _DOCUMENT, _HELD = 2, 3
-_PACKED = frozenset(("gzip", "zlib", "zstd"))
+_PACKED = frozenset(("gzip", "zlib", "zstd", "lz4", "snappy"))
 _MIN_WHOLE = 24
 # Layers that leave no doubt about what the data was; the others may read what was meant otherwise.
 _CERTAIN = _PROOF | {
@@ -390,8 +390,7 @@ class _Growth:
 
     def _pruned(self) -> list[Field]:
         """The fields without the guesses that led to nothing: of the readings of one field, those that lead to
-        what is looked for, else the one that makes a whole document, else the first that proves itself, and
-        rather one without control characters. Where
+        what is looked for, else the one that makes a whole document, else the first that proves itself. Where
         there is a document, nothing is guessed in what else chance opened of the field."""
         proof = [0] * len(self.fields)
         best: dict[int, tuple[int, bool, int]] = {}
@@ -401,8 +400,7 @@ class _Growth:
             proof[index] = max(proof[index], self._proof(index, root))
             proof[above] = max(proof[above], proof[index])
             if proof[index]:
-                clean = root != index or is_clean(self.fields[index].data)
-                best[above] = max(best.get(above, (0, False, 0)), (proof[index], clean, -index))
+                best[above] = max(best.get(above, (0, False, 0)), (proof[index], self._is_apt(index), -index))
         kept: list[Field] = []
         place: dict[int, int] = {}
         settled: set[int] = set()
@@ -423,6 +421,11 @@ class _Growth:
             place[index] = len(kept)
             kept.append(field)
         return kept
+
+    def _is_apt(self, index: int) -> bool:
+        """Whether a reading is none that chance often gives: percent signs that make binary data of text."""
+        field = self.fields[index]
+        return self.guess[index] != index or field.layers[-1] != "percent" or is_clean(field.data)
 
     def _proof(self, index: int, root: int | None) -> int:
         """Whether it holds what is looked for, makes a whole document of a guess, or else shows that the
@@ -454,7 +457,7 @@ def _is_whole(field: Field, opened: Field) -> bool:
         return False
     if opened.layers[-1] == "json":
         return (data[:1], data[-1:]) in ((b"{", b"}"), (b"[", b"]"))
-    return opened.layers[-1] in _PACKED and opened.offset == 0
+    return opened.layers[-1] in _PACKED and opened.offset == 0 and has_head(data)
 
 
 def _below(parent: Field, index: int, piece: Piece) -> Field:

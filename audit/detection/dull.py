@@ -39,6 +39,10 @@ class Dull:
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
 
+    def stands_in(self, text: bytes) -> bool:
+        """Whether one of these tokens is a value of a JSON document."""
+        return any(match[1] in self._known for match in _QUOTED.finditer(text))
+
     def left_out(self, text: bytes) -> bytes:
         """A JSON document with nothing in the place of each of these tokens, and of UUIDs, in whose letters
         nothing is encoded."""

@@ -66,9 +66,9 @@ def _has_pieces(address: Address) -> bool:
     return address.path.strip("/").count("/") > 0 or len(address.query) >= _MIN_QUERY
 
 
-def may_hold(data: bytes, address: Address) -> bool:
-    """Whether the segments of this address, or the values of its parameters, all stand somewhere in `data`."""
-    low = data.lower()
+def may_hold(fields: Iterable[Field], address: Address) -> bool:
+    """Whether the segments of this address, or the values of its parameters, all stand somewhere in the fields."""
+    low = b"\n".join(field.data.lower() for field in fields)
     segments = _segments(address)
     values = _parameters(address).values()
     return (len(segments) > 1 and all(segment in low for segment in segments)) or (

@@ -195,12 +195,15 @@ class Searcher:
         found: list[Sighting] = []
         for canary, address in wanted(sightings, self._needles.addresses).items():
             for channel, fields in texts:
-                if not any(may_hold(field.data, address) for field in fields):
-                    continue
-                if not opened_in_full:
+                if not opened_in_full and (self._stayed_dull(channel, fields) or may_hold(fields, address)):
                     fields = unfold(channel.data, channel.hints, bounds=self._bounds).fields
-                found += spread(channel.name, fields, canary, address)
+                if may_hold(fields, address):
+                    found += spread(channel.name, fields, canary, address)
         return found
+
+    def _stayed_dull(self, channel: Channel, fields: list[Field]) -> bool:
+        """Whether something was left closed that may hold a piece, which means nothing alone."""
+        return self._dull.stands_in(channel.data) or any(field.data in self._dull for field in fields)
 
     def _typed(self, channel: Channel, fields: list[Field], limits: list[LimitHit]) -> list[Typed]:
         found: dict[tuple[str, tuple[str, ...], Prefix], Typed] = {}

@@ -61,6 +61,18 @@ def test_a_token_that_told_something_tells_it_again() -> None:
     assert searched(searcher, [TOKEN, hidden]) == first
 
 
+def test_a_piece_of_an_address_means_something_beside_its_host() -> None:
+    """Alone, the parameters of a page's address are nothing; the same token beside the host is the page."""
+    url = "https://zx4q7.canary.example/?k=heron41&note=lake72"
+    searcher = Searcher(Needles([Canary(id="page", kind="url", value=url, phase=None)]))
+    token = base64.b64encode(b'{"note":"lake72","k":"heron41"}').decode()
+    assert searched(searcher, {"t": token}) == Result()
+    found = searched(searcher, {"t": token, "host": "zx4q7.canary.example"}).sightings
+    assert any("joined" in sighting.layers for sighting in found)
+    assert found == searched(Searcher(Needles([Canary(id="page", kind="url", value=url, phase=None)])), {
+        "t": token, "host": "zx4q7.canary.example"}).sightings  # fmt: skip
+
+
 def test_what_stays_closed_is_told_each_time() -> None:
     searcher = Searcher(Needles([PAGE]))
     closed = base64.b64encode(random.Random(2).randbytes(80)).decode()

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 
 from audit.decoding import Tree
+from audit.decoding.evidence import is_text
+from audit.decoding.hiding import inert
+from audit.records import Field
 
 _MOST = 1 << 13
 # (shorter ones may be digests that count under some names only)
@@ -18,7 +21,13 @@ _TOKEN = re.compile(rb"[A-Za-z0-9+/_=-]{24,512}")
 _UUID = re.compile(rb'"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"')
 # Under a layer that was guessed, not every reading of a token is tried; under these all are.
 _EVIDENT = frozenset(("json", "ndjson", "form", "percent", "base64", "gzip", "zlib", "zstd"))
+_SHORT_DIGEST, _SHORT_TEXT = 8, 22  # in bytes; in letters, of a decimal number and a sign or two
 _QUOTED = re.compile(rb'"(' + _TOKEN.pattern + rb')"')
+
+
+def _counts_under_a_name(data: bytes) -> bool:
+    """Whether data may be a short digest, which counts only where the field is named for one."""
+    return len(data) <= _SHORT_DIGEST or (len(data) <= _SHORT_TEXT and is_text(data))
 
 
 class Dull:
@@ -32,12 +41,21 @@ class Dull:
 
     def learn(self, tree: Tree) -> None:
         """Nothing was found in this tree, nothing stayed closed, and no bound was hit."""
-        for field in tree.fields:
-            evident = field.layers[-1:] == ("json",) and _EVIDENT.issuperset(field.layers)
-            if evident and _TOKEN.fullmatch(field.data):
+        telling: set[int | None] = set()
+        for index in range(len(tree.fields) - 1, 0, -1):
+            field = tree.fields[index]
+            if index in telling or _counts_under_a_name(field.data):
+                telling.add(field.parent)
+        for index, field in enumerate(tree.fields):
+            if index not in telling and self._is_token(field):
                 self._known[field.data] = None
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
+
+    @staticmethod
+    def _is_token(field: Field) -> bool:
+        evident = field.layers[-1:] == ("json",) and _EVIDENT.issuperset(field.layers)
+        return evident and _TOKEN.fullmatch(field.data) is not None and not inert(field.data)
 
     def stands_in(self, text: bytes) -> bool:
         """Whether one of these tokens is a value of a JSON document."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -71,6 +73,19 @@ def test_a_piece_of_an_address_means_something_beside_its_host() -> None:
     assert any("joined" in sighting.layers for sighting in found)
     assert found == searched(Searcher(Needles([Canary(id="page", kind="url", value=url, phase=None)])), {
         "t": token, "host": "zx4q7.canary.example"}).sightings  # fmt: skip
+
+
+@pytest.mark.parametrize("written", [lambda raw: raw.hex(), lambda raw: str(int.from_bytes(raw)), bytes])
+def test_a_short_digest_counts_where_its_name_says_so(written: Callable[[bytes], str | bytes]) -> None:
+    short = written(hashlib.sha256(PAGE.value.encode()).digest()[:8])
+    inner = short.encode() if isinstance(short, str) else short
+    token = base64.b64encode(base64.b64encode(inner) if len(inner) == 8 else inner).decode()
+    token = base64.b64encode(token.encode()).decode() if len(token) < 24 else token
+    searcher = Searcher(Needles([PAGE]))
+    assert searched(searcher, {"x": token}).sightings == ()
+    fresh = searched(Searcher(Needles([PAGE])), {"url_hash": token})
+    assert searched(searcher, {"url_hash": token}) == fresh
+    assert fresh.sightings
 
 
 def test_what_stays_closed_is_told_each_time() -> None:

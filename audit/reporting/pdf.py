@@ -25,7 +25,7 @@ def browser() -> str | None:
 
 
 def pdf(html: str) -> bytes:
-    """The report as PDF (tagged, A4 or Letter by its own style sheet's page size). Raises NoPdf."""
+    """The report as PDF (tagged, on the paper that Chromium takes by default). Raises NoPdf."""
     found = browser()
     if found is None:
         raise NoPdf(

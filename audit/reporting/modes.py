@@ -254,9 +254,12 @@ def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], .
     else:
         normal_only = {each.mode for each in leaks} == {"normal"}
         to = "In normal mode: " if normal_only else ""
-        to += _listed(dict.fromkeys(_whither(each) for each in leaks), 4) + "."
-        how = _listed(dict.fromkeys(_form(each) for each in leaks), 3) + "."
-        how = how[0].upper() + how[1:]
+        to += _listed(_whither(leaks), 4) + "."
+        how = _listed(dict.fromkeys(_form(each) for each in leaks), 3)
+        tied = [bool(each.identifiers) for each in leaks]
+        if any(tied):
+            how += f", {'' if all(tied) else 'in part '}beside a lasting identifier"
+        how = f"{how[0].upper()}{how[1:]}."
     return (
         ("Did private mode leak?", did),
         ("To whom, and where?", to),
@@ -265,12 +268,18 @@ def briefly(audit: Audit, shown: tuple[Column, ...]) -> tuple[tuple[str, str], .
     )
 
 
-def _whither(finding: Finding) -> str:
-    located = finding.recipient.country_located
-    name = inert(recipient_name(finding), 60).rstrip(".")
-    if located:
-        return f"{name} ({country(located).rpartition(' (')[0] or located})"
-    return f"{name} (country unknown{': a test address' if _test_address(finding.recipient.ip) else ''})"
+def _whither(leaks: list[Finding]) -> list[str]:
+    """Each recipient once, with the countries of all of its addresses."""
+    places: dict[str, dict[str, None]] = {}
+    for finding in leaks:
+        name = inert(recipient_name(finding), 60).rstrip(".")
+        located = finding.recipient.country_located
+        if located:
+            place = country(located).rpartition(" (")[0] or located
+        else:
+            place = "country unknown" + (": a test address" if _test_address(finding.recipient.ip) else "")
+        places.setdefault(name, {})[place] = None
+    return [f"{name} ({', '.join(found)})" for name, found in places.items()]
 
 
 def _test_address(ip: str | None) -> bool:
@@ -291,8 +300,7 @@ def _form(finding: Finding) -> str:
     packed = sorted(
         layers & {"gzip", "zlib", "deflate", "brotli", "zstd", "lz4", "snappy", "base64", "base64url"}
     )
-    beside = ", beside a lasting identifier" if finding.identifiers else ""
-    return (f"readable after unpacking ({', '.join(packed)})" if packed else "readable as sent") + beside
+    return f"readable after unpacking ({', '.join(packed)})" if packed else "readable as sent"
 
 
 def _sentence(audit: Audit, column: Column, browser: str) -> str | None:

@@ -273,7 +273,8 @@ def test_trials_and_what_could_not_be_opened_are_sections_of_their_own() -> None
 def test_four_questions_are_answered_first(page: Page) -> None:
     assert "Did private mode leak?Yes." in page.text
     assert "To whom, and where?Vendor Example Ltd (Singapore)" in page.text
-    assert "In what form?Readable after unpacking (base64, gzip), beside a lasting identifier" in page.text
+    assert "In what form?Readable after unpacking (base64, gzip)" in page.text
+    assert ", in part beside a lasting identifier." in page.text
     assert "What was not seen?11 of 64 connections could not be read" in page.text
     nothing = Page(render(empty())).text
     assert "Did private mode leak?Unknown." in nothing

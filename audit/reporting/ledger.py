@@ -158,12 +158,22 @@ def seen(audit: Audit) -> tuple[Sight, ...]:
     )
 
 
+# What the codes of findings.json mean to somebody who knows no protocols; other reasons are words already.
+_REASONS = {
+    "no_key": "encrypted, and no key for it was given",
+    "ech": "encrypted, and so is the name of the recipient (ECH)",
+    "quic": "QUIC, which could not be read",
+    "pinned": "the app refused the proxy's certificate (pinned)",
+    "lost": "packets of it were not recorded",
+}
+
+
 def _sight(entry: CoverageEntry) -> Sight:
     return Sight(
         who=entry.host or entry.ip or "unknown",
         mode=entry.mode,
         observability=entry.observability,
-        reason=entry.reason,
+        reason=_REASONS.get(entry.reason or "", entry.reason),
         flows=entry.flows,
         bytes_up=entry.bytes_up,
         bytes_down=entry.bytes_down,

@@ -160,8 +160,8 @@ def seen(audit: Audit) -> tuple[Sight, ...]:
 
 # What the codes of findings.json mean to somebody who knows no protocols; other reasons are words already.
 _REASONS = {
-    "no_key": "encrypted, and no key for it was given",
-    "ech": "encrypted, and so is the name of the recipient (ECH)",
+    "no_key": "encrypted, no key for it was given",
+    "ech": "encrypted, no key for it was given, and the name may be a cover (ECH)",
     "quic": "QUIC, which could not be read",
     "pinned": "the app refused the proxy's certificate (pinned)",
     "lost": "packets of it were not recorded",

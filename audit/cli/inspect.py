@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
@@ -15,15 +15,15 @@ import click
 import msgspec
 from msgspec.structs import asdict, fields
 
-from audit.assessment.clock import rfc3339, rfc3339_of
+from audit.assessment.clock import rfc3339, rfc3339_at, rfc3339_of
 from audit.cli.following import following
 from audit.cli.targets import keys_option, path_of
 from audit.protocols import grpc
 from audit.protocols.malformed import Malformed
-from audit.records import AnyRecord, Flow, Http
+from audit.records import AnyRecord, Flow, Http, Transmission
 from audit.reporting.wire import inert_json
 from audit.sources import Wanted, read, read_as
-from audit.sources.shape import Columns
+from audit.sources.shape import AsRecords, Columns
 
 _UNSHOWN = ("body", "headers", "response_headers", "response_body", "data", "initiator")
 _GRPC = "grpc"
@@ -120,9 +120,18 @@ class _Lines:
         line = self._line(record) if self._kinds is None or "http" in self._kinds else b""
         return line + _call(record) if self._kinds is None or _GRPC in self._kinds else line
 
+    def records(self, kind: type[Transmission], columns: Columns) -> list[bytes]:
+        if kind is Http and self.whole:
+            return list(map(self.record, AsRecords().records(kind, columns)))
+        columns = {**columns, "time": rfc3339_at(columns["time"])}
+        line, names = _line_about(kind)
+        lines = _encoder.encode_lines(list(map(line, *(columns[name] for name in names))))
+        return lines.splitlines(keepends=True)
+
     def _line(self, record: AnyRecord) -> bytes:
         if not isinstance(record, Flow):
-            line, shown = _line_about(type(record))
+            line, names = _line_about(type(record))
+            shown = attrgetter(*names[2:])
             return _encode(line(record.capture, rfc3339(record.time), *shown(record))) + b"\n"
         values: dict[str, Any] = {"kind": "flow", **asdict(record)}
         for name in ("time", "first", "last"):
@@ -152,12 +161,10 @@ def _line_of(names: tuple[str, ...], kind: str) -> type[msgspec.Struct]:
 
 
 @lru_cache
-def _line_about(
-    record: type[AnyRecord],
-) -> tuple[type[msgspec.Struct], Callable[[AnyRecord], tuple[Any, ...]]]:
-    """What a line about such a record is made of, and what gives all of it behind `capture` and `time`."""
+def _line_about(record: type[AnyRecord]) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
+    """What a line about such a record is made of, and the names of what is in it."""
     names = tuple(field.name for field in fields(record) if field.name not in _UNSHOWN)
-    return _line_of(names, str(record.__struct_config__.tag)), attrgetter(*names[2:])
+    return _line_of(names, str(record.__struct_config__.tag)), names
 
 
 def _call(http: Http) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from audit.records import AnyRecord, Flow
+from audit.records import AnyRecord, Flow, Transmission
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 Columns = dict[str, Any]
-"""The fields of many flows by name, as lists of equal length; `first` and `last` are arrays of nanoseconds
-(NaT: no time), and `time` is left out: it is `first`."""
+"""The fields of many records by name, as sequences of equal length. Of flows `first` and `last` are arrays of
+nanoseconds (NaT: no time), and `time` is left out: it is `first`."""
 
 
 class Shape(Protocol[T_co]):
@@ -31,6 +31,9 @@ class Shape(Protocol[T_co]):
 
     def record(self, record: AnyRecord) -> T_co:
         """What is made of a record."""
+
+    def records(self, kind: type[Transmission], columns: Columns) -> Iterable[T_co]:
+        """What is made of many records of one kind, one item each."""
 
     def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[T_co]:
         """What is made of many flows, in order; one item each if they are wished for `apart`."""
@@ -43,6 +46,9 @@ class AsRecords:
 
     def record(self, record: AnyRecord) -> AnyRecord:
         return record
+
+    def records(self, kind: type[Transmission], columns: Columns) -> Iterable[Transmission]:
+        return [kind(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
     def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[Flow]:  # noqa: ARG002
         first, last = _seconds(columns["first"]), _seconds(columns["last"])

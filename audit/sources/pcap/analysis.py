@@ -8,7 +8,7 @@ a batch ends, nor on how many shares there are.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from audit.sources.pcap import addresses, payloads, segments
 from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
-from audit.sources.pcap.ledger import Answers, Ledger, Told
+from audit.sources.pcap.ledger import Answers, Ends, Ledger, Said
 from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
 from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
@@ -38,6 +38,7 @@ _ROUND = 65_536  # how often that is looked at, in packets
 _MAX_ALIKE = 8_192  # statements about flows that are kept to be shared by others like them
 _BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
 _MORE = 16  # times as many at each further look
+_OTHER_DNS = (137, 5353, 5355)  # ports of its relatives, which say more than names
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
@@ -94,14 +95,14 @@ class Analysis:
         if self._ring is not None:
             self._ring.refresh()
 
-    def batch(self, batch: Batch) -> list[Told]:
-        """Read a batch; what it completed, in order."""
+    def batch(self, batch: Batch) -> Said:
+        """Read a batch; what it completed."""
         packets, _, unknown = walk(batch)
         for link, packet_count in unknown.items():
             self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
         self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
         if not len(packets):
-            return []
+            return self._said()
         data, packets, counted = self.fragments.reassemble(batch.data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         if self._shares > 1:
@@ -111,7 +112,7 @@ class Analysis:
             packets = packets.take(mine)
             counted = None if counted is None else counted[mine]
             if not len(packets):
-                return self._told()
+                return self._said()
         grouped = self.table.add(packets, counted)
         self.known += [None] * (self.table.count - len(self.known))
         self.phased.add(packets, grouped, counted)
@@ -119,18 +120,17 @@ class Analysis:
             self._tcp(data, packets, grouped)
             self._udp(data, packets, grouped)
             self._forget_quiet(batch.number + len(batch.start))
-        return self._told()
+        return self._said()
 
-    def finish(self, number: int) -> list[Told]:
+    def finish(self, number: int) -> Said:
         """The capture ended before packet `number`: tell what is left."""
         for row in [*self._talks, *self._datagrams]:
             self._end(row, number)
-        return self._told()
+        return self._said()
 
-    def _told(self) -> list[Told]:
-        told, self._ledger.told = self._ledger.told, []
-        told.sort()
-        return told
+    def _said(self) -> Said:
+        said, self._ledger.said = self._ledger.said, Said()
+        return said
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -181,9 +181,10 @@ class Analysis:
         for row, number, device_a, a_hi, a_lo, b_hi, b_lo, ports in zip(
             rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
         ):
-            a = addresses.text(a_hi, a_lo), ports >> 32
-            b = addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF
-            tellers[row] = teller = Teller(self._ledger, number, bool(device_a), a, b)
+            a, port_a = addresses.text(a_hi, a_lo), ports >> 32
+            b, port_b = addresses.text(b_hi, b_lo), ports >> 16 & 0xFFFF
+            ends: Ends = (a, port_a, b, port_b) if device_a else (b, port_b, a, port_a)
+            tellers[row] = teller = Teller(self._ledger, number, bool(device_a), ends)
             known = self.known[row]
             if known is not None:
                 teller.resume(known.told, known.names, (known.observability, known.reason))
@@ -224,7 +225,11 @@ class Analysis:
             ):  # fmt: skip
                 live = self._talks.get(row)
                 if live is None:
-                    live = self._converse(run, row, start, tellers[row], fresh=not skipped)
+                    expected = self._expected(row) if not skipped else (UNKNOWN, UNKNOWN)
+                    if self._greeted(view, run, start, stop, row, tellers[row], expected):
+                        more.append(False)
+                        continue
+                    live = self._converse(run, row, start, tellers[row], expected)
                 goes_on = self._follow(data, view, packets, grouped, row, live, run, begin, start, stop, end)
                 more.append(goes_on and begin + stop - start < end)
             left = np.array(more, dtype=np.bool_)
@@ -336,24 +341,50 @@ class Analysis:
         live.last = numbers[stop - 1]
         return True
 
-    def _converse(self, run: segments.Run, row: int, at: int, teller: Teller, *, fresh: bool) -> Conversation:
+    def _expected(self, row: int) -> tuple[int, int]:
+        """The sequence numbers of the first bytes of a connection's sides, as their SYNs told them."""
+        isn, answer = self.table.isn.item(row), self.table.isn_answer.item(row)
+        opener = isn + 1 & 0xFFFFFFFF if isn >= 0 else UNKNOWN
+        other = answer + 1 & 0xFFFFFFFF if answer >= 0 else UNKNOWN
+        return (opener, other) if self.table.opener_a.item(row) else (other, opener)
+
+    def _greeted(
+        self, view: memoryview, run: segments.Run, start: int, stop: int, row: int, teller: Teller,
+        expected: tuple[int, int],
+    ) -> bool:  # fmt: skip
+        """Tell a TLS connection that begins as nearly all of them do; whether it is one."""
+        if view[run.place[start]] != payloads.TLS_HANDSHAKE or self._ring is not None:
+            return False
+        if run.number[stop - 1] - run.number[start] >= _QUIET:
+            return False
+        from audit.sources.pcap import greetings
+
+        greeting = greetings.read(run, start, stop, view, expected)
+        if greeting is None:
+            return False
+        time = run.time[greeting.place]
+        teller.number = run.number[greeting.place]
+        teller.time = None if time == NO_TIME else time / 1e9
+        teller.hello(run.side[start], greeting.hello, "tls")
+        for name in greeting.names:
+            teller.name("certificate", name)
+        self._learn(row, teller)
+        self.table.stage[row] = OVER
+        return True
+
+    def _converse(
+        self, run: segments.Run, row: int, at: int, teller: Teller, expected: tuple[int, int]
+    ) -> Conversation:
         """A new conversation that begins with the packet at this place of a run."""
         from audit.sources.pcap.conversation import Conversation
 
-        table = self.table
-        side = run.side[at]
-        expected = [UNKNOWN, UNKNOWN]
-        if fresh:
-            opener = 0 if table.opener_a.item(row) else 1
-            for which, number in ((opener, table.isn.item(row)), (1 - opener, table.isn_answer.item(row))):
-                if number >= 0:
-                    expected[which] = number + 1 & 0xFFFFFFFF
-        sequence, known = run.sequence[at], expected[side]
+        side, sequence = run.side[at], run.sequence[at]
+        known = expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
-            expected[side] = sequence
-        live = self._talks[row] = Conversation(teller, (expected[0], expected[1]))
+            expected = (sequence, expected[1]) if side == 0 else (expected[0], sequence)
+        live = self._talks[row] = Conversation(teller, expected)
         live.last = run.number[at]
-        table.stage[row] = TALKING
+        self.table.stage[row] = TALKING
         return live
 
     # --- UDP -------------------------------------------------------------------------------------
@@ -373,7 +404,11 @@ class Analysis:
         if self._ring is not None and self._ring.hopeful:
             self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
         kept = kinds > 0
+        if "dns" in self._kinds:
+            kept[self._lookups(data, packets, grouped, places, kinds, owners)] = False
         places, kinds, owners = places[kept], kinds[kept], owners[kept]
+        if not len(places):
+            return
         if self._ring is not None:  # a connection may go on in another flow
             turn = np.argsort(packets.number[order[places]], kind="stable")
             places, kinds, owners = places[turn], kinds[turn], owners[turn]
@@ -403,6 +438,52 @@ class Analysis:
             if self._datagrams[row].stateless:
                 self._learn(row, self._datagrams.pop(row).teller)
 
+    def _lookups(
+        self, data: U8, packets: Packets, grouped: Grouped, places: I64, kinds: U8, owners: I64
+    ) -> I64:
+        """Tell the flows that carry DNS lookups and nothing else; which of the datagrams at these places of the
+        order are theirs."""
+        from audit.sources.pcap import lookups
+
+        begins = np.flatnonzero(np.diff(owners, prepend=-1))
+        ends = np.append(begins[1:], len(owners))
+        ports = self.table.ports[owners[begins]]
+        near, far = ports >> np.uint64(32), ports >> np.uint64(16) & np.uint64(0xFFFF)
+        plain = (near == 53) | (far == 53) | ~(np.isin(near, _OTHER_DNS) | np.isin(far, _OTHER_DNS))
+        plain &= np.minimum.reduceat(kinds, begins) == payloads.DNS
+        plain &= np.maximum.reduceat(kinds, begins) == payloads.DNS
+        begins, ends = begins[plain], ends[plain]
+        mine = np.repeat(begins, ends - begins) + _counted(ends - begins)
+        which = grouped.order[places[mine]]
+        view = data.data
+        times = packets.time[which]
+        read = [
+            lookups.Datagram(number, time, side, said)
+            if (said := lookups.lookup(bytes(view[at + 2 : at + size])))
+            else None
+            for number, time, side, at, size in zip(
+                packets.number[which].tolist(), (times / 1e9).tolist(),
+                (~grouped.ab[places[mine]]).astype(np.int64).tolist(), packets.payload[which].tolist(),
+                packets.carried[which].tolist(), strict=True,
+            )  # fmt: skip
+        ]
+        if (times == NO_TIME).any():
+            read = [
+                one and one._replace(time=None) if none else one
+                for one, none in zip(read, (times == NO_TIME).tolist(), strict=True)
+            ]
+        tellers = self._tellers(owners[begins])
+        told, at = [], 0
+        for (row, teller), size in zip(tellers.items(), (ends - begins).tolist(), strict=True):
+            datagrams = read[at : at + size]
+            at += size
+            good = None not in datagrams and row not in self._datagrams
+            told.append(good)
+            if good:
+                lookups.tell(self._ledger, teller, datagrams)
+                self._learn(row, teller)
+        return mine[np.repeat(np.array(told, dtype=np.bool_), ends - begins)]
+
     def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
         """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,
         and those that may belong to one whose device has moved."""
@@ -420,6 +501,11 @@ class Analysis:
             kinds[(kinds == payloads.PLAIN) & short] = (
                 payloads.QUIC_OR_PLAIN
             )  # it may look like text by chance
+
+
+def _counted(lengths: I64) -> I64:
+    """0, 1, ... for each of these lengths, one after the other."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def _rest(grouped: Grouped, row: int, at: int, stop: int) -> Grouped:
@@ -448,11 +534,3 @@ def _pairs(packets: Packets, shares: int) -> I64:
     together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
     return np.where(packets.proto == UDP, 0, together)
 
-
-def told(analysis: Analysis, batches: Iterator[Batch]) -> Iterator[Told]:
-    """All that the batches tell, in order."""
-    number = 1
-    for batch in batches:
-        yield from analysis.batch(batch)
-        number = batch.number + len(batch.start)
-    yield from analysis.finish(number)

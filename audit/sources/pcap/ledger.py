@@ -1,5 +1,6 @@
-"""What one reading of a capture has told: the records and the names of addresses, in the order told. No
-protocol is known here, so accounting needs none of them.
+"""What one reading of a capture has told: the records and the names of addresses. Those of which there are
+many are rows of values until somebody wants them as something. No protocol is known here, so accounting
+needs none of them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from audit.records import AnyRecord, Dns, Http, Tls
+
 if TYPE_CHECKING:
     from audit.sources.pcap.decryption.ring import KeyRing
 
 Told = tuple[int, int, int, Any]
-"""A record, or what was made of it, and before it where it stands: the packet that completed it, its flow's
-first packet, its ordinal. No two stand at the same place."""
+"""What was made of a record, and before it where it stands: the packet that completed it, its flow's first
+packet, its ordinal. No two stand at the same place."""
+Row = tuple[Any, ...]
+"""A record of which there are many: where it stands (as in `Told`), its time in seconds, and its fields from
+`src` on, without its `id`."""
+Ends = tuple[str, int, str, int]
+"""The first four of these: address and port of the device's side and of the other."""
 
 
 class Resolved(NamedTuple):
@@ -71,6 +79,16 @@ class Answers:
 _PACKED = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], bytes, bytes])
 
 
+class Said:
+    """Records: those of which there are few, each with where it stands, and rows."""
+
+    __slots__ = ("records", "rows")
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, int, int, AnyRecord]] = []
+        self.rows: dict[type[Dns | Tls | Http], list[Row]] = {Dns: [], Tls: [], Http: []}
+
+
 class Ledger:
     """Everything the tellers of one reading have told."""
 
@@ -88,5 +106,5 @@ class Ledger:
         self.ring = ring
         self.bodies = bodies
         self.whole = whole
-        self.told: list[Told] = []
         self.resolved = Answers()
+        self.said = Said()

@@ -12,6 +12,7 @@ from audit.sources.pcap.batch import I64, U8, Bools
 from audit.sources.pcap.packets import Packets
 
 TRIES = 12  # payloads at the start of a connection among which a telling one may be
+TLS_HANDSHAKE = 0x16  # the first byte of a connection that begins with a hello
 _HEAD = 64
 _DNS_PORTS = (53, 137, 5353, 5355, 8053)
 _TEXT = np.zeros(256, dtype=np.uint8)

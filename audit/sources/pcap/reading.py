@@ -20,7 +20,7 @@ from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
-from audit.sources.pcap.ledger import Answers, Told
+from audit.sources.pcap.ledger import Answers, Said, Told
 from audit.sources.pcap.phased import Span
 from audit.sources.shape import AsRecords, Shape
 
@@ -79,7 +79,7 @@ def read(
         for item in items(source, chunk, more):
             if isinstance(item, Batch):
                 analysis.refresh()
-                yield _shaped(analysis.batch(item), wanted, shape)
+                yield _shaped(analysis.batch(item), capture, wanted, shape)
                 number = item.number + len(item.start)
             elif isinstance(item, Damage):
                 if len(damages) < _MAX_DAMAGES:
@@ -94,7 +94,7 @@ def read(
                 path, f"no packet in it: {damages[0].detail}", "record it again", damages[0].offset or 0
             )
         analysis.refresh()
-        yield _shaped(analysis.finish(number), wanted, shape)
+        yield _shaped(analysis.finish(number), capture, wanted, shape)
         if share == 0:
             gaps.extend([*damages, *unread(analysis, capture)])
             if ring is not None and ring.cut:
@@ -116,13 +116,24 @@ def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1_000_000) * 1_000
 
 
-def _shaped(told: list[Told], wanted: frozenset[str], shape: Shape[Any]) -> list[Told]:
+def _shaped(said: Said, capture: str, wanted: frozenset[str], shape: Shape[Any]) -> list[Told]:
+    """What is made of all that was said, in order."""
     made = shape.record
-    return [
-        (number, flow, ordinal, made(record))
-        for number, flow, ordinal, record in told
+    told: list[Told] = [
+        (number, first, ordinal, made(record))
+        for number, first, ordinal, record in said.records
         if record.__struct_config__.tag in wanted
     ]
+    for kind, rows in said.rows.items():
+        if rows and kind.__struct_config__.tag in wanted:
+            numbers, firsts, ordinals, times, src, sport, dst, dport, *rest = zip(*rows, strict=True)
+            flows = [f"f{first}" for first in firsts]
+            ids = [f"{flow}.{ordinal}" for flow, ordinal in zip(flows, ordinals, strict=True)]
+            values = ([capture] * len(rows), times, flows, src, sport, dst, dport, ids, *rest)
+            columns = dict(zip(kind.__struct_fields__, values, strict=True))
+            told += zip(numbers, firsts, ordinals, shape.records(kind, columns), strict=True)
+    told.sort()
+    return told
 
 
 def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) -> Iterator[Item]:

@@ -234,6 +234,8 @@ class TlsSpeaker:
 
     def _tell(self, side: int, events: list[tls.Event]) -> None:
         for event in events:
+            if self.done:
+                return
             if isinstance(event, tls.ClientHello):
                 self._teller.hello(side, event, "tls")
                 self._greeted = self._greeted or (side == self._client and event.complete)

@@ -26,11 +26,11 @@ from audit.records import (
 )
 from audit.sources import doh
 from audit.sources.pcap.decryption.ring import KeyRing
-from audit.sources.pcap.ledger import Ledger
+from audit.sources.pcap.ledger import Ends, Ledger
 
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
-_DNS_TYPES = {
+DNS_TYPES = {
     1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 17: "RP",
     18: "AFSDB", 25: "KEY", 28: "AAAA", 29: "LOC", 32: "NB", 33: "SRV", 35: "NAPTR", 39: "DNAME", 41: "OPT",
     43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA",
@@ -40,6 +40,7 @@ _NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
 _VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
              0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
 _WITH_PSK = ("TLSv1.3", "DTLSv1.3")
+_JA4 = {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}
 _CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
 
 
@@ -72,10 +73,10 @@ class Teller:
     whether endpoint a, side 0, is the device."""
 
     __slots__ = (
-        "_common",
         "_ledger",
         "count",
         "device_a",
+        "ends",
         "first",
         "lost",
         "names",
@@ -87,9 +88,7 @@ class Teller:
         "time",
     )
 
-    def __init__(
-        self, ledger: Ledger, first: int, device_a: bool, a: tuple[str, int], b: tuple[str, int]
-    ) -> None:
+    def __init__(self, ledger: Ledger, first: int, device_a: bool, ends: Ends) -> None:
         self._ledger = ledger
         self.first = first
         self.device_a = device_a
@@ -101,12 +100,8 @@ class Teller:
         self.count = 0
         self.secured: SecuredBy = "cleartext"  # what the content being told of was opened with
         self.opened: SecuredBy | None = None  # the same, of the flow
-        near, far = (a, b) if device_a else (b, a)
-        self.port = far[1]
-        self._common: dict[str, Any] = {
-            "capture": ledger.capture, "flow": f"f{first}", "src": near[0], "sport": near[1], "dst": far[0],
-            "dport": far[1],
-        }  # fmt: skip
+        self.port = ends[3]
+        self.ends = ends
 
     def resume(
         self, count: int, names: dict[str, tuple[str, ...]], status: tuple[Observability, str | None]
@@ -153,8 +148,23 @@ class Teller:
         """All names of the flow, by kind, the most telling kind first."""
         return {kind: tuple(self.names[kind]) for kind in _NAME_ORDER if kind in self.names}
 
+    @property
+    def _common(self) -> dict[str, Any]:
+        src, sport, dst, dport = self.ends
+        return {
+            "capture": self._ledger.capture, "flow": f"f{self.first}", "src": src, "sport": sport, "dst": dst,
+            "dport": dport,
+        }  # fmt: skip
+
     def _tell(self, record: AnyRecord) -> None:
-        self._ledger.told.append((self.number, self.first, self.count, record))
+        self._ledger.said.records.append((self.number, self.first, self.count, record))
+        self.count += 1
+
+    def _row(self, kind: type[Dns | Tls | Http], time: float | None, *values: object) -> None:
+        """Tell a record of a kind of which there are many, by its values from `host` on."""
+        self._ledger.said.rows[kind].append(
+            (self.number, self.first, self.count, time, *self.ends, *values)
+        )
         self.count += 1
 
     def _id(self) -> str:
@@ -171,24 +181,21 @@ class Teller:
         who is asked; over TLS and QUIC it is the one that the client greeted."""
         if host is None and carrier in ("dot", "doq"):
             host = next(iter(self.names.get("sni", ())), None)
-        types = _NBNS_TYPES if carrier == "nbns" else _DNS_TYPES
+        types = _NBNS_TYPES if carrier == "nbns" else DNS_TYPES
         answers = tuple(answer.data for answer in message.answers) if message.response else ()
         direction = self.direction(side)
         for question in message.questions:
-            self._tell(
-                Dns(
-                    **self._common, id=self._id(), time=self.time, direction=direction, name=question.name,
-                    type=types.get(question.type) or f"TYPE{question.type}", response=message.response,
-                    answers=answers, carrier=carrier, host=host,
-                )
-            )  # fmt: skip
+            kind = type_name(question.type, types)
+            self._row(
+                Dns, self.time, host, direction, question.name, kind, message.response, answers, carrier
+            )
         if message.response:
             asked = message.questions[0].name if message.questions else None
             for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
                 if answer.type in (dns.A, dns.AAAA):
                     name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
                     self._ledger.resolved.add(self.number, answer.data, name.lower())
-                    if carrier in ("mdns", "llmnr", "nbns") and answer.data == self._common["src"]:
+                    if carrier in ("mdns", "llmnr", "nbns") and answer.data == self.ends[0]:
                         self.calls_itself(side, answer.name, carrier)
 
     def calls_itself(
@@ -200,7 +207,7 @@ class Teller:
     ) -> None:
         """`side` said what it is called; `address` is the one it has or asks for, if not the sender's."""
         if name and self.direction(side) == "up":
-            device = {**self._common, "src": address or self._common["src"]}
+            device = {**self._common, "src": address or self.ends[0]}
             self._tell(DeviceName(**device, time=self.time, name=name.rstrip("."), by=by))
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
@@ -210,13 +217,11 @@ class Teller:
         offered = set(hello.versions) or {hello.version}
         newest = next((_VERSIONS[version] for version in _CLIENT_OFFERS if version in offered), None)
         host = hello.sni.lower().rstrip(".") if hello.sni else None
-        self._tell(
-            Tls(
-                **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=host,
-                sni=hello.sni, alpn=hello.alpn, version=newest, ech=hello.ech,
-                ja4=ja4.ja4(hello, {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}[transport]),
-                transport=transport, resumes=hello.psk if newest in _WITH_PSK else None,
-            )
+        fingerprint = ja4.ja4(hello, _JA4[transport])
+        resumes = hello.psk if newest in _WITH_PSK else None
+        self._row(
+            Tls, self.time, host, self.direction(side), hello.sni, hello.alpn, newest, hello.ech, fingerprint,
+            transport, resumes,
         )  # fmt: skip
         self.name("sni", hello.sni)
         reason = "quic" if transport == "quic" else "no_key"
@@ -224,28 +229,24 @@ class Teller:
 
     def google_hello(self, side: int, sni: str | None, version: str | None) -> None:
         """The CHLO of Google's QUIC before the IETF's."""
-        self._tell(
-            Tls(
-                **self._common, id=self._id(), time=self.time, direction=self.direction(side), host=sni,
-                sni=sni, alpn=(version,) if version else (), transport="quic",
-            )
-        )  # fmt: skip
+        alpn = (version,) if version else ()
+        self._row(
+            Tls, self.time, sni, self.direction(side), sni, alpn, None, False, None, "quic", None
+        )
         self.name("sni", sni)
         self.observed("metadata_only", "quic")
 
     def http(self, side: int, sent: Asked, answered: Answered | None, time: float | None) -> None:
         """A request that `side` sent, and its response as far as it is known."""
         host = _host(sent.authority)
-        self._tell(
-            Http(
-                **self._common, id=self._id(), time=time, direction=self.direction(side), host=host,
-                method=sent.method, scheme=sent.scheme, authority=sent.authority, path=sent.target,
-                version=sent.version, status=answered.status if answered else None, request_bytes=sent.size,
-                response_bytes=answered.size if answered else None, headers=sent.headers, body=sent.body,
-                response_headers=answered.headers if answered else (),
-                response_body=answered.body if answered and self._ledger.bodies else None,
-                secured_by=self.secured,
-            )
+        status = size = body = None
+        headers: Headers = ()
+        if answered:
+            status, headers, size, body = answered
+        self._row(
+            Http, time, host, self.direction(side), sent.method, sent.scheme, sent.authority, sent.target,
+            sent.version, status, sent.size, size, self.secured, sent.headers, sent.body, headers,
+            body if self._ledger.bodies else None, None,
         )  # fmt: skip
         if sent.lost:
             self.gap("lost", sent.lost, "part of a request's body was not recorded")
@@ -294,6 +295,11 @@ class Teller:
         """It could have been opened, had it been recorded from its beginning on."""
         self.observed("metadata_only", "lost")
         self.gap("lost", None, "its beginning was not recorded, so no secret can be told to be its own")
+
+
+def type_name(number: int, types: dict[int, str] = DNS_TYPES) -> str:
+    """What a type of DNS records is called; by RFC 3597 where it has no name."""
+    return types.get(number) or f"TYPE{number}"
 
 
 def _host(authority: str) -> str | None:

@@ -1,0 +1,82 @@
+"""DNS lookups over UDP, many at once: the datagrams of flows that carry nothing else, without a reader for each.
+
+A message is read once however often it is sent. Where a message asks nothing or cannot be read, its whole flow
+is left to `datagrams`, which knows what else it may be. Specification: see `audit.protocols.dns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from audit.protocols import dns
+from audit.protocols.malformed import Malformed
+from audit.records import Dns
+from audit.sources.pcap.ledger import Ledger
+from audit.sources.pcap.telling import Teller, type_name
+
+_MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
+
+
+class Lookup(NamedTuple):
+    """A DNS message: what is told of each of its questions (a record's values behind `direction`), and the
+    addresses that names were given, each before its name."""
+
+    questions: tuple[tuple[str, str, bool, tuple[str, ...], str], ...]
+    resolved: tuple[tuple[str, str], ...]
+
+
+class Datagram(NamedTuple):
+    """A message as it was sent."""
+
+    number: int
+    time: float | None
+    side: int
+    said: Lookup
+
+
+def lookup(message: bytes) -> Lookup | None:
+    """What a message without its id says; None if it asks nothing or cannot be read."""
+    return _kept(message) if len(message) <= _MAX_KEPT else _read(message)
+
+
+def _read(message: bytes) -> Lookup | None:
+    try:
+        read = dns.parse(b"\0\0" + message)
+    except Malformed:
+        return None
+    if not read.questions:
+        return None
+    answers = tuple([answer.data for answer in read.answers]) if read.response else ()
+    asked = read.questions[0].name
+    return Lookup(
+        tuple([(one.name, type_name(one.type), read.response, answers, "udp") for one in read.questions]),
+        tuple(
+            [
+                (answer.data, (asked or answer.name).lower())
+                for answer in read.answers
+                if answer.type in (dns.A, dns.AAAA)
+            ]
+        )
+        if read.response
+        else (),
+    )
+
+
+_kept = lru_cache(maxsize=4_096)(_read)
+
+
+def tell(ledger: Ledger, teller: Teller, datagrams: Sequence[Datagram]) -> None:
+    """Tell the lookups of one flow."""
+    rows, add = ledger.said.rows[Dns], ledger.resolved.add
+    first, ends, count = teller.first, teller.ends, teller.count
+    for number, time, side, (questions, resolved) in datagrams:
+        direction = teller.direction(side)
+        for question in questions:
+            rows.append((number, first, count, time, *ends, None, direction, *question))
+            count += 1
+        for address, name in resolved:
+            add(number, address, name)
+    teller.count = count
+    teller.observed("observed")

@@ -20,7 +20,7 @@ from audit.cli.following import following
 from audit.cli.targets import keys_option, path_of
 from audit.protocols import grpc
 from audit.protocols.malformed import Malformed
-from audit.records import AnyRecord, Flow, Http, Transmission
+from audit.records import AnyRecord, Dns, Flow, Http, Tls
 from audit.reporting.wire import inert_json
 from audit.sources import Wanted, read, read_as
 from audit.sources.shape import AsRecords, Columns
@@ -120,7 +120,7 @@ class _Lines:
         line = self._line(record) if self._kinds is None or "http" in self._kinds else b""
         return line + _call(record) if self._kinds is None or _GRPC in self._kinds else line
 
-    def records(self, kind: type[Transmission], columns: Columns) -> list[bytes]:
+    def records(self, kind: type[Dns | Tls | Http], columns: Columns) -> list[bytes]:
         if kind is Http and self.whole:
             return list(map(self.record, AsRecords().records(kind, columns)))
         columns = {**columns, "time": rfc3339_at(columns["time"])}

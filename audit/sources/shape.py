@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from audit.records import AnyRecord, Flow, Transmission
+from audit.records import AnyRecord, Dns, Flow, Http, Tls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ class Shape(Protocol[T_co]):
     def record(self, record: AnyRecord) -> T_co:
         """What is made of a record."""
 
-    def records(self, kind: type[Transmission], columns: Columns) -> Iterable[T_co]:
+    def records(self, kind: type[Dns | Tls | Http], columns: Columns) -> Iterable[T_co]:
         """What is made of many records of one kind, one item each."""
 
     def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[T_co]:
@@ -47,7 +47,7 @@ class AsRecords:
     def record(self, record: AnyRecord) -> AnyRecord:
         return record
 
-    def records(self, kind: type[Transmission], columns: Columns) -> Iterable[Transmission]:
+    def records(self, kind: type[Dns | Tls | Http], columns: Columns) -> Iterable[AnyRecord]:
         return [kind(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
     def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[Flow]:  # noqa: ARG002

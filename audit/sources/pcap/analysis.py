@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what reads payloads is imported when there is one to read
     from audit.sources.pcap.datagrams import Datagrams
     from audit.sources.pcap.decryption.ring import KeyRing
     from audit.sources.pcap.telling import Teller
+    from audit.sources.pcap.turns import Dealt
 
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})
@@ -101,14 +102,26 @@ class Analysis:
         for link, packet_count in unknown.items():
             self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
         self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
+        return self._packets(batch.data, packets, batch.number + len(batch.start))
+
+    def dealt(self, dealt: Dealt) -> Said:
+        """The same of packets that another process may have walked."""
+        self.without_ip += dealt.without_ip
+        return self._packets(dealt.data, dealt.packets, dealt.end)
+
+    def shares(self, packets: Packets) -> I64:
+        """Which share each packet's flow belongs to: the same for both directions."""
+        # a session may be resumed and a path changed from another port: keys keep hosts together
+        return _ends(packets, self._shares) if self._ring is None else _pairs(packets, self._shares)
+
+    def _packets(self, data: U8, packets: Packets, end: int) -> Said:
+        """Read packets, of which the last is the one before packet `end`."""
         if not len(packets):
             return self._said()
-        data, packets, counted = self.fragments.reassemble(batch.data, packets)
+        data, packets, counted = self.fragments.reassemble(data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         if self._shares > 1:
-            # a session may be resumed and a path changed from another port: keys keep hosts together
-            shares = _shares(packets, self._shares) if self._ring is None else _pairs(packets, self._shares)
-            mine = np.flatnonzero(shares == self._share)
+            mine = np.flatnonzero(self.shares(packets) == self._share)
             packets = packets.take(mine)
             counted = None if counted is None else counted[mine]
             if not len(packets):
@@ -119,7 +132,7 @@ class Analysis:
         if self._kinds:
             self._tcp(data, packets, grouped)
             self._udp(data, packets, grouped)
-            self._forget_quiet(batch.number + len(batch.start))
+            self._forget_quiet(end)
         return self._said()
 
     def finish(self, number: int) -> Said:
@@ -462,10 +475,13 @@ class Analysis:
             if (said := lookups.lookup(bytes(view[at + 2 : at + size])))
             else None
             for number, time, side, at, size in zip(
-                packets.number[which].tolist(), (times / 1e9).tolist(),
-                (~grouped.ab[places[mine]]).astype(np.int64).tolist(), packets.payload[which].tolist(),
-                packets.carried[which].tolist(), strict=True,
-            )  # fmt: skip
+                packets.number[which].tolist(),
+                (times / 1e9).tolist(),
+                (~grouped.ab[places[mine]]).astype(np.int64).tolist(),
+                packets.payload[which].tolist(),
+                packets.carried[which].tolist(),
+                strict=True,
+            )
         ]
         if (times == NO_TIME).any():
             read = [
@@ -475,9 +491,9 @@ class Analysis:
         tellers = self._tellers(owners[begins])
         told, at = [], 0
         for (row, teller), size in zip(tellers.items(), (ends - begins).tolist(), strict=True):
-            datagrams = read[at : at + size]
+            datagrams = [one for one in read[at : at + size] if one is not None]
             at += size
-            good = None not in datagrams and row not in self._datagrams
+            good = len(datagrams) == size and row not in self._datagrams
             told.append(good)
             if good:
                 lookups.tell(self._ledger, teller, datagrams)
@@ -519,8 +535,8 @@ def _forgotten(last: int) -> int:
     return ((last + _QUIET) // _ROUND + 1) * _ROUND
 
 
-def _shares(packets: Packets, shares: int) -> I64:
-    """Which share each packet's flow belongs to: the same for both directions."""
+def _ends(packets: Packets, shares: int) -> I64:
+    """Shares by endpoints."""
     mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
     mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
@@ -528,9 +544,8 @@ def _shares(packets: Packets, shares: int) -> I64:
 
 
 def _pairs(packets: Packets, shares: int) -> I64:
-    """As `_shares`, but all TCP between two hosts is together, and all UDP."""
+    """As `_ends`, but all TCP between two hosts is together, and all UDP."""
     mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
     mixed *= np.uint64(0xD6E8FEB86659FD93)
     together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
     return np.where(packets.proto == UDP, 0, together)
-

@@ -85,7 +85,13 @@ def read(run: Run, start: int, stop: int, view: memoryview, expected: tuple[int,
 
 def _size(data: bytes) -> int:
     """Bytes of a record that holds a ClientHello and nothing else; 0 if these begin no such."""
-    if len(data) < 9 or data[0] != tls.HANDSHAKE or data[1] != 3 or data[2] > 4 or data[5] != tls.CLIENT_HELLO:
+    if (
+        len(data) < 9
+        or data[0] != tls.HANDSHAKE
+        or data[1] != 3
+        or data[2] > 4
+        or data[5] != tls.CLIENT_HELLO
+    ):
         return 0
     size = data[3] << 8 | data[4]
     message = data[6] << 16 | data[7] << 8 | data[8]

@@ -20,7 +20,7 @@ from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Bools, Damage, Item
 from audit.sources.pcap.window import Window
 
 LANE = 32 << 10
-_FILE_HEADER = 24
+FIRST = 24  # where the first record stands, behind the file header
 _CHAIN = 3  # plausible headers in a row that prove a place to resume
 _SEARCH = 64 << 10  # bytes of a lane in which a header is sought
 _FEW = 64  # lanes below which the plain walk is as fast
@@ -42,10 +42,10 @@ _MAGIC = {0xA1B2C3D4: (16, 10**6), 0xA1B23C4D: (16, 10**9), 0xA1B2CD34: (24, 10*
 
 def style_of(head: bytes) -> Style | None:
     """What the file header says, None if it is no pcap."""
-    if len(head) < _FILE_HEADER:
+    if len(head) < FIRST:
         return None
     for order in "<>":
-        magic, major, minor, _, _, _, network = struct.unpack(order + "IHHiIII", head[:_FILE_HEADER])
+        magic, major, minor, _, _, _, network = struct.unpack(order + "IHHiIII", head[:FIRST])
         if magic in _MAGIC:
             header, fraction = _MAGIC[magic]
             return Style(order, header, fraction, network & 0xFFFF, (major, minor) < (2, 4))
@@ -54,27 +54,58 @@ def style_of(head: bytes) -> Style | None:
 
 def read(window: Window) -> Iterator[Item]:
     """The records of a pcap file, in its order."""
-    window.read(0)
-    style = style_of(bytes(window.raw[:_FILE_HEADER])) if window.length >= _FILE_HEADER else None
+    style = style_at(window)
     if style is None:
         yield Damage("truncated", 0, window.size, "the file header is cut off")
         return
-    position, number = _FILE_HEADER, 1
-    while position < window.size:
+    for item, _ in records(window, style, FIRST, 1, window.size):
+        yield item
+
+
+def style_at(window: Window) -> Style | None:
+    """What the header of the file says, None if it is cut off."""
+    window.read(0)
+    return style_of(bytes(window.raw[:FIRST])) if window.length >= FIRST else None
+
+
+def records(
+    window: Window, style: Style, position: int, number: int, until: int
+) -> Iterator[tuple[Item, int]]:
+    """The records from the one at `position` on, which is packet `number`, in windows of which the last is the
+    first to end at `until` or behind it. Beside each item stands where the next one begins."""
+    while position < min(until, window.size):
         window.read(position)
         starts, used = _index(window, style)
-        if len(starts):
-            yield _batch(window, style, starts, number)
-            number += len(starts)
         position += used
+        if len(starts):
+            yield _batch(window, style, starts, number), position
+            number += len(starts)
         if used < window.length and (used or not len(starts)):
             damage = _stopped(window, style, used)
             if damage is None:
                 continue
             if damage.reason == "malformed":
                 damage = _resumed(window, style, damage)
-            yield damage
             position = damage.offset + damage.bytes
+            yield damage, position
+
+
+def section(window: Window, style: Style, size: int) -> tuple[Batch, int] | None:
+    """The records that begin in the first `size` bytes of the window, the first of them at its beginning, as
+    packets from 0 on, and where the next begins; None if anything is wrong with one of them."""
+    starts, used = _index(window, style)
+    kept = int(np.searchsorted(starts, size))
+    end = int(starts[kept]) if kept < len(starts) else used
+    if not kept or (end < size and not (window.ends and end == window.length)):
+        return None
+    return _batch(window, style, starts[:kept], 0), end
+
+
+def first_record(window: Window, style: Style, offset: int) -> int:
+    """Where the first record behind `offset` seems to begin, the file's end if none does in reach."""
+    window.read(offset)
+    found = _resume(window, style, min(window.length, 2 * MAX_RECORD))
+    return window.size if found == window.length else offset + found
 
 
 def _captured(window: Window, style: Style, at: int) -> int:

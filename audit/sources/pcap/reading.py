@@ -17,7 +17,17 @@ from typing import Any
 from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, sharing, snoop_file, window
+from audit.sources.pcap import (
+    addresses,
+    listing,
+    pcap_file,
+    pcapng_file,
+    rare,
+    sharing,
+    snoop_file,
+    turns,
+    window,
+)
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.ledger import Answers, Said, Told
@@ -70,17 +80,27 @@ def read(
     # who gives keys and asks for flows or gaps wants to know what was opened
     looked_at = wanted | _OPENED if keys and wanted & {"flow", "gap"} else wanted
 
+    table = turns.Table(count, sharing.lines(count)) if count > 1 and turns.possible(source) else None
+
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
             capture, looked_at, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
         )
         damages: list[Gap] = []
         number = 1
-        for item in items(source, chunk, more):
+        for item in (
+            items(source, chunk, more)
+            if table is None
+            else turns.items(source, chunk, share, table, analysis)
+        ):
             if isinstance(item, Batch):
                 analysis.refresh()
                 yield _shaped(analysis.batch(item), capture, wanted, shape)
                 number = item.number + len(item.start)
+            elif isinstance(item, turns.Dealt):
+                analysis.refresh()
+                yield _shaped(analysis.dealt(item), capture, wanted, shape)
+                number = item.end
             elif isinstance(item, Damage):
                 if len(damages) < _MAX_DAMAGES:
                     damages.append(_gap(capture, item))

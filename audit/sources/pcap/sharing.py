@@ -29,6 +29,15 @@ def possible() -> bool:
     return "fork" in multiprocessing.get_all_start_methods()
 
 
+def lines(count: int) -> list[list[Connection | None]]:
+    """A line between any two of so many processes; the first index says whose end it is."""
+    ends: list[list[Connection | None]] = [[None] * count for _ in range(count)]
+    for one in range(count):
+        for other in range(one):
+            ends[one][other], ends[other][one] = multiprocessing.Pipe()
+    return ends
+
+
 def shared(count: int, steps: Steps) -> Iterator[list[Told]]:
     """What `count` shares told, step by step, each step in order."""
     context = multiprocessing.get_context("fork")

@@ -162,9 +162,7 @@ class Teller:
 
     def _row(self, kind: type[Dns | Tls | Http], time: float | None, *values: object) -> None:
         """Tell a record of a kind of which there are many, by its values from `host` on."""
-        self._ledger.said.rows[kind].append(
-            (self.number, self.first, self.count, time, *self.ends, *values)
-        )
+        self._ledger.said.rows[kind].append((self.number, self.first, self.count, time, *self.ends, *values))
         self.count += 1
 
     def _id(self) -> str:
@@ -230,9 +228,7 @@ class Teller:
     def google_hello(self, side: int, sni: str | None, version: str | None) -> None:
         """The CHLO of Google's QUIC before the IETF's."""
         alpn = (version,) if version else ()
-        self._row(
-            Tls, self.time, sni, self.direction(side), sni, alpn, None, False, None, "quic", None
-        )
+        self._row(Tls, self.time, sni, self.direction(side), sni, alpn, None, False, None, "quic", None)
         self.name("sni", sni)
         self.observed("metadata_only", "quic")
 

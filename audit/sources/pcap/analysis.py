@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,7 +40,6 @@ _ROUND = 65_536  # how often that is looked at, in packets
 _MAX_ALIKE = 8_192  # statements about flows that are kept to be shared by others like them
 _BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
 _MORE = 16  # times as many at each further look
-_OTHER_DNS = (137, 5353, 5355)  # ports of its relatives, which say more than names
 _UNNAMED: dict[str, tuple[str, ...]] = {}
 
 
@@ -456,30 +456,32 @@ class Analysis:
     ) -> I64:
         """Tell the flows that carry DNS lookups and nothing else; which of the datagrams at these places of the
         order are theirs."""
-        from audit.sources.pcap import lookups
+        from audit.sources.pcap import datagrams, lookups
 
         begins = np.flatnonzero(np.diff(owners, prepend=-1))
         ends = np.append(begins[1:], len(owners))
-        ports = self.table.ports[owners[begins]]
-        near, far = ports >> np.uint64(32), ports >> np.uint64(16) & np.uint64(0xFFFF)
-        plain = (near == 53) | (far == 53) | ~(np.isin(near, _OTHER_DNS) | np.isin(far, _OTHER_DNS))
-        plain &= np.minimum.reduceat(kinds, begins) == payloads.DNS
+        plain = np.minimum.reduceat(kinds, begins) == payloads.DNS
         plain &= np.maximum.reduceat(kinds, begins) == payloads.DNS
-        begins, ends = begins[plain], ends[plain]
-        mine = np.repeat(begins, ends - begins) + _counted(ends - begins)
+        begins, sizes = begins[plain], (ends - begins)[plain]
+        mine = np.repeat(begins, sizes) + _counted(sizes)
+        rows = owners[begins]
+        carriers = [
+            datagrams.carrier_of(port >> 32, port >> 16 & 0xFFFF) for port in self.table.ports[rows].tolist()
+        ]
         which = grouped.order[places[mine]]
         view = data.data
         times = packets.time[which]
         read = [
             lookups.Datagram(number, time, side, said)
-            if (said := lookups.lookup(bytes(view[at + 2 : at + size])))
+            if (said := lookups.lookup(bytes(view[at + 2 : at + size]), carrier))
             else None
-            for number, time, side, at, size in zip(
+            for number, time, side, at, size, carrier in zip(
                 packets.number[which].tolist(),
                 (times / 1e9).tolist(),
                 (~grouped.ab[places[mine]]).astype(np.int64).tolist(),
                 packets.payload[which].tolist(),
                 packets.carried[which].tolist(),
+                chain.from_iterable(map(repeat, carriers, sizes.tolist())),
                 strict=True,
             )
         ]
@@ -488,17 +490,18 @@ class Analysis:
                 one and one._replace(time=None) if none else one
                 for one, none in zip(read, (times == NO_TIME).tolist(), strict=True)
             ]
-        tellers = self._tellers(owners[begins])
         told, at = [], 0
-        for (row, teller), size in zip(tellers.items(), (ends - begins).tolist(), strict=True):
-            datagrams = [one for one in read[at : at + size] if one is not None]
+        for (row, teller), carrier, size in zip(
+            self._tellers(rows).items(), carriers, sizes.tolist(), strict=True
+        ):
+            said_here = [one for one in read[at : at + size] if one is not None]
             at += size
-            good = len(datagrams) == size and row not in self._datagrams
+            good = len(said_here) == size and row not in self._datagrams
             told.append(good)
             if good:
-                lookups.tell(self._ledger, teller, datagrams)
+                lookups.tell(self._ledger, teller, carrier, said_here)
                 self._learn(row, teller)
-        return mine[np.repeat(np.array(told, dtype=np.bool_), ends - begins)]
+        return mine[np.repeat(np.array(told, dtype=np.bool_), sizes)]
 
     def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
         """Choose also the packets of QUIC connections that may be opened, which have no telling first bytes,

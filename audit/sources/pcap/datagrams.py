@@ -7,16 +7,14 @@ dropped as soon as they are told.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 from audit.protocols import dhcp, dns, dtls, gquic, quic, ssdp, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap import payloads
 from audit.sources.pcap.decryption.quic import Quic
-from audit.sources.pcap.telling import Teller
+from audit.sources.pcap.telling import Carrier, Teller
 
-_Carrier = Literal["udp", "mdns", "llmnr", "nbns"]
-_CARRIERS: dict[int, _Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
+_CARRIERS: dict[int, Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
 _QUIC = (payloads.QUIC, payloads.QUIC_REST, payloads.QUIC_OR_PLAIN)
 _MAX_HELLOS = 32  # per flow
@@ -29,6 +27,13 @@ def _read(message: bytes, nbns: bool) -> dns.Message:
     return dns.parse(b"\0\0" + message, nbns=nbns)
 
 
+def carrier_of(port: int, other: int) -> Carrier:
+    """What carries the DNS messages between these ports."""
+    if 53 in (port, other):
+        return "udp"
+    return _CARRIERS.get(port) or _CARRIERS.get(other) or "udp"
+
+
 class Datagrams:
     """One UDP flow."""
 
@@ -37,9 +42,7 @@ class Datagrams:
     def __init__(self, teller: Teller, ports: tuple[int, int]) -> None:
         self.teller = teller
         self._ports = frozenset(ports)
-        self.carrier: _Carrier = next((_CARRIERS[port] for port in ports if port in _CARRIERS), "udp")
-        if 53 in ports:
-            self.carrier = "udp"
+        self.carrier = carrier_of(*ports)
         self._quic: quic.Initials | None = None
         self._opened: Quic | None = None
         self._dtls: tuple[dtls.Stream, dtls.Stream] | None = None

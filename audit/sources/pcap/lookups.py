@@ -14,17 +14,17 @@ from audit.protocols import dns
 from audit.protocols.malformed import Malformed
 from audit.records import Dns
 from audit.sources.pcap.ledger import Ledger
-from audit.sources.pcap.telling import Teller, type_name
+from audit.sources.pcap.telling import LOCAL, Carrier, Teller, given_names, type_name
 
 _MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
 
 
 class Lookup(NamedTuple):
     """A DNS message: what is told of each of its questions (a record's values behind `direction`), and the
-    addresses that names were given, each before its name."""
+    addresses that names were given: each before its name, and before whose it is as the answer writes it."""
 
     questions: tuple[tuple[str, str, bool, tuple[str, ...], str], ...]
-    resolved: tuple[tuple[str, str], ...]
+    resolved: tuple[tuple[str, str, str], ...]
 
 
 class Datagram(NamedTuple):
@@ -36,47 +36,47 @@ class Datagram(NamedTuple):
     said: Lookup
 
 
-def lookup(message: bytes) -> Lookup | None:
+def lookup(message: bytes, carrier: Carrier) -> Lookup | None:
     """What a message without its id says; None if it asks nothing or cannot be read."""
-    return _kept(message) if len(message) <= _MAX_KEPT else _read(message)
+    return _kept(message, carrier) if len(message) <= _MAX_KEPT else _read(message, carrier)
 
 
-def _read(message: bytes) -> Lookup | None:
+def _read(message: bytes, carrier: Carrier) -> Lookup | None:
     try:
-        read = dns.parse(b"\0\0" + message)
+        read = dns.parse(b"\0\0" + message, nbns=carrier == "nbns")
     except Malformed:
         return None
     if not read.questions:
         return None
     answers = tuple([answer.data for answer in read.answers]) if read.response else ()
-    asked = read.questions[0].name
     return Lookup(
-        tuple([(one.name, type_name(one.type), read.response, answers, "udp") for one in read.questions]),
         tuple(
             [
-                (answer.data, (asked or answer.name).lower())
-                for answer in read.answers
-                if answer.type in (dns.A, dns.AAAA)
+                (one.name, type_name(one.type, carrier), read.response, answers, carrier)
+                for one in read.questions
             ]
-        )
-        if read.response
-        else (),
+        ),
+        tuple(given_names(read, carrier)),
     )
 
 
 _kept = lru_cache(maxsize=4_096)(_read)
 
 
-def tell(ledger: Ledger, teller: Teller, datagrams: Sequence[Datagram]) -> None:
+def tell(ledger: Ledger, teller: Teller, carrier: Carrier, datagrams: Sequence[Datagram]) -> None:
     """Tell the lookups of one flow."""
     rows, add = ledger.said.rows[Dns], ledger.resolved.add
-    first, ends, count = teller.first, teller.ends, teller.count
+    first, ends, count, local = teller.first, teller.ends, teller.count, LOCAL.get(carrier)
     for number, time, side, (questions, resolved) in datagrams:
         direction = teller.direction(side)
         for question in questions:
             rows.append((number, first, count, time, *ends, None, direction, *question))
             count += 1
-        for address, name in resolved:
+        for address, name, owner in resolved:
             add(number, address, name)
+            if local and address == ends[0]:
+                teller.count, teller.number, teller.time = count, number, time
+                teller.calls_itself(side, owner, local)
+                count = teller.count
     teller.count = count
     teller.observed("observed")

@@ -89,7 +89,8 @@ def telling_udp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
         google = (head[:, 9] == ord("Q")) & (head[:, 10] == ord("0")) & (first & 0xC1 == 0x01) & (length > 64)
         google |= (head[:, 1] == ord("Q")) & (head[:, 2] == ord("0")) & (length > 64) & (first >= 0xC0)
         found[rest[google & (found[rest] == 0)]] = GQUIC
-        dtls = (first >= 0x14) & (first <= 0x18) & (head[:, 1] == 0xFE) & (head[:, 2] >= 0xFC)
+        # application data and heartbeats tell nothing, and there may be many of them
+        dtls = (first >= 0x14) & (first <= 0x16) & (head[:, 1] == 0xFE) & (head[:, 2] >= 0xFC)
         dtls |= (first == 0x16) & (head[:, 1] == 1) & (head[:, 2] == 0)
         found[rest[dtls & (length >= 13)]] = DTLS
     rest = rest[found[rest] == 0]

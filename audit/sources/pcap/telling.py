@@ -7,6 +7,7 @@ handed over as sent; nothing is decoded here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
@@ -28,9 +29,13 @@ from audit.sources import doh
 from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.ledger import Ends, Ledger
 
+Carrier = Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"]
+LOCAL: dict[Carrier, Literal["mdns", "llmnr", "nbns"]] = {"mdns": "mdns", "llmnr": "llmnr", "nbns": "nbns"}
+"""Who carries DNS messages, and which of them do so on the local network."""
+
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
-DNS_TYPES = {
+_DNS_TYPES = {
     1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 17: "RP",
     18: "AFSDB", 25: "KEY", 28: "AAAA", 29: "LOC", 32: "NB", 33: "SRV", 35: "NAPTR", 39: "DNAME", 41: "OPT",
     43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA",
@@ -172,29 +177,25 @@ class Teller:
         self,
         side: int,
         message: dns.Message,
-        carrier: Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"],
+        carrier: Carrier,
         host: str | None = None,
     ) -> None:
         """The questions of a message, and the addresses its answers give to names. `host` is the name of
         who is asked; over TLS and QUIC it is the one that the client greeted."""
         if host is None and carrier in ("dot", "doq"):
             host = next(iter(self.names.get("sni", ())), None)
-        types = _NBNS_TYPES if carrier == "nbns" else DNS_TYPES
         answers = tuple(answer.data for answer in message.answers) if message.response else ()
         direction = self.direction(side)
         for question in message.questions:
-            kind = type_name(question.type, types)
+            kind = type_name(question.type, carrier)
             self._row(
                 Dns, self.time, host, direction, question.name, kind, message.response, answers, carrier
             )
-        if message.response:
-            asked = message.questions[0].name if message.questions else None
-            for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
-                if answer.type in (dns.A, dns.AAAA):
-                    name = (asked if carrier not in ("mdns", "llmnr", "nbns") else None) or answer.name
-                    self._ledger.resolved.add(self.number, answer.data, name.lower())
-                    if carrier in ("mdns", "llmnr", "nbns") and answer.data == self.ends[0]:
-                        self.calls_itself(side, answer.name, carrier)
+        local = LOCAL.get(carrier)
+        for address, name, owner in given_names(message, carrier):
+            self._ledger.resolved.add(self.number, address, name)
+            if local and address == self.ends[0]:
+                self.calls_itself(side, owner, local)
 
     def calls_itself(
         self,
@@ -293,9 +294,20 @@ class Teller:
         self.gap("lost", None, "its beginning was not recorded, so no secret can be told to be its own")
 
 
-def type_name(number: int, types: dict[int, str] = DNS_TYPES) -> str:
+def type_name(number: int, carrier: Carrier) -> str:
     """What a type of DNS records is called; by RFC 3597 where it has no name."""
-    return types.get(number) or f"TYPE{number}"
+    return (_NBNS_TYPES if carrier == "nbns" else _DNS_TYPES).get(number) or f"TYPE{number}"
+
+
+def given_names(message: dns.Message, carrier: Carrier) -> Iterator[tuple[str, str, str]]:
+    """The addresses that a response gives to names: each with the name that was asked for, in lower case, and the
+    one that the answer itself is about. On the local network everybody answers for himself."""
+    if not message.response:
+        return
+    asked = message.questions[0].name if message.questions and carrier not in LOCAL else ""
+    for answer in (*message.answers, *message.others) if carrier == "mdns" else message.answers:
+        if answer.type in (dns.A, dns.AAAA):
+            yield answer.data, (asked or answer.name).lower(), answer.name
 
 
 def _host(authority: str) -> str | None:

@@ -19,7 +19,7 @@ def told(path: Path, monkeypatch: pytest.MonkeyPatch, *, short: bool) -> list[An
     with monkeypatch.context() as patched:
         if not short:
             patched.setattr(greetings, "read", lambda *_: None)
-            patched.setattr(lookups, "lookup", lambda _: None)
+            patched.setattr(lookups, "lookup", lambda *_: None)
         try:
             return corpus.records(str(path))
         except BadCapture:

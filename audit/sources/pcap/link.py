@@ -23,6 +23,9 @@ _NSH = 0x894F
 _MACSEC, _ARISTA = 0x88E5, 0xD28B
 _ICV = 16  # bytes that guard a MACsec frame
 _MAX_TAGS = 8
+_TAGGED = np.dtype(
+    [("kind", ">u2"), ("tag", ">u2"), ("inner", ">u2")]
+)  # an EtherType, and another behind a tag
 
 Network = tuple[U16, I64]
 
@@ -39,7 +42,14 @@ def u16(data: U8, at: I64) -> I64:
 
 def ethernet(data: U8, at: I64, end: I64) -> Network:
     """IEEE 802.3 with its tags; LLC/SNAP where there is a length instead of a type."""
-    return ethertype(data, u16(data, at + 12), at + 14, end)
+    shape = (len(data) - _TAGGED.itemsize + 1,)
+    header = np.ndarray(shape, dtype=f"V{_TAGGED.itemsize}", buffer=data, strides=(1,))[at + 12].view(_TAGGED)
+    kind, at = header["kind"].astype(np.int64), at + 14
+    tagged = (kind == _VLAN[0]) & (at + 4 <= end)
+    if tagged.any():
+        kind = np.where(tagged, header["inner"], kind)
+        at += tagged * np.int64(4)
+    return ethertype(data, kind, at, end)
 
 
 def ethertype(data: U8, kind: I64, at: I64, end: I64) -> Network:

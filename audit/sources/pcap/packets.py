@@ -151,9 +151,7 @@ def _network(
         return empty(0)
     packets = empty(len(at))
     packets.number, packets.time = number, time
-    headers = _Headers(packets, packets.proto, np.empty_like(at), np.empty_like(at), np.empty_like(at))
-    rows = _select(four)
-    _ip4(data, headers, rows, at[rows], end[rows], wire[rows])
+    headers = _ip4(data, packets, at, end, wire) if four.any() else _Headers.none(packets)
     if six.any() or not packets.valid.all():
         misnamed = np.flatnonzero(four & (data[np.minimum(at, len(data) - 1)] >> 4 == 6))
         if len(misnamed):
@@ -200,6 +198,11 @@ class _Headers(NamedTuple):
     stop: I64
     wire_stop: I64
 
+    @classmethod
+    def none(cls, packets: Packets) -> _Headers:
+        """Before any header is read."""
+        return cls(packets, packets.proto, *np.zeros((3, len(packets)), dtype=np.int64))
+
 
 def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
     shape = (len(data) - kind.itemsize + 1,)
@@ -207,12 +210,9 @@ def _rows(data: U8, at: I64, kind: np.dtype[np.void]) -> NDArray[np.void]:
     return np.ndarray(shape, dtype=f"V{kind.itemsize}", buffer=data, strides=(1,))[at].view(kind)
 
 
-def _ip4(data: U8, headers: _Headers, rows: I64 | slice, at: I64, end: I64, wire: I64) -> None:
-    """Read IPv4 headers into these rows."""
-    if not len(at):
-        return
+def _ip4(data: U8, packets: Packets, at: I64, end: I64, wire: I64) -> _Headers:
+    """Read all these headers as IPv4, which nearly all are; the rows of others are not valid."""
     header = _rows(data, at, _IP4)
-    packets = headers.packets
     first = header["vihl"].copy()
     size = (first & 15).astype(np.int64)
     size <<= 2
@@ -220,41 +220,41 @@ def _ip4(data: U8, headers: _Headers, rows: I64 | slice, at: I64, end: I64, wire
     unknown = length == 0
     if unknown.any():  # the network card cuts segments later
         length = np.where(unknown, wire - at, length)
-    packets.size[rows] = length
-    packets.src_hi[rows] = packets.dst_hi[rows] = IPV4_HIGH
-    packets.src_lo[rows] = header["src"]
-    packets.dst_lo[rows] = header["dst"]
+    packets.size = length
+    packets.src_hi[:] = packets.dst_hi[:] = IPV4_HIGH
+    packets.src_lo = header["src"].astype(np.uint64)
+    packets.dst_lo = header["dst"].astype(np.uint64)
     begins = at + size
-    stop = at + length
+    wire_stop = at + length
     good = (first >> 4 == 4) & (size >= 20) & (at + 20 <= end)
     good &= (size <= length) & (begins <= wire)  # else no host would take it
-    packets.valid[rows] = good
-    proto = header["proto"].copy()
-    headers.wire_stop[rows] = stop
-    np.minimum(stop, end, out=stop)
-    places = np.arange(len(headers.begins))[rows]
-    if not (header["fragment"] & 0xBFFF == 0).all():
-        _fragments4(packets, places, header)
-    for row in np.flatnonzero((size > 20) & good & (begins <= end)).tolist():
-        _source_route(data, packets, int(places[row]), int(at[row]) + 20, int(begins[row]))
+    packets.valid = good.view(np.uint8)
+    proto = packets.proto = header["proto"].copy()
+    stop = np.minimum(wire_stop, end)
+    broken = (header["fragment"] & 0xBFFF != 0) & good
+    if broken.any():
+        _fragments4(packets, np.flatnonzero(broken), header)
+    if ((size != 20) & good).any():
+        for row in np.flatnonzero((size > 20) & good & (begins <= end)).tolist():
+            _source_route(data, packets, row, int(at[row]) + 20, int(begins[row]))
     sealed = np.flatnonzero(proto == _AUTHENTICATED)
     if len(sealed):
-        sealed = sealed[(begins[sealed] + 12 <= stop[sealed]) & (packets.part[places[sealed]] != LATER)]
+        sealed = sealed[(begins[sealed] + 12 <= stop[sealed]) & (packets.part[sealed] != LATER)]
         proto[sealed] = data[begins[sealed]]
         begins[sealed] += (data[begins[sealed] + 1].astype(np.int64) + 2) * 4
-    headers.proto[rows], headers.begins[rows], headers.stop[rows] = proto, begins, stop
+    return _Headers(packets, proto, begins, stop, wire_stop)
 
 
-def _fragments4(packets: Packets, places: I64, header: NDArray[np.void]) -> None:
-    """What the headers at these places tell of fragments."""
-    word = header["fragment"].astype(np.int64)
-    broken = np.flatnonzero(word & 0x3FFF)
-    places, word = places[broken], word[broken]
+def _fragments4(packets: Packets, rows: I64, header: NDArray[np.void]) -> None:
+    """What the headers in these rows tell of fragments."""
+    word = header["fragment"][rows].astype(np.int64)
+    kept = np.flatnonzero(word & 0x3FFF)
+    rows, word = rows[kept], word[kept]
     offset, more = (word & 0x1FFF) << 3, word & 0x2000 != 0
-    packets.part[places] = np.where(offset > 0, LATER, FIRST)
-    packets.ident[places] = header["id"][broken]
-    packets.more[places] = more
-    packets.offset[places] = offset
+    packets.part[rows] = np.where(offset > 0, LATER, FIRST)
+    packets.ident[rows] = header["id"][rows]
+    packets.more[rows] = more
+    packets.offset[rows] = offset
 
 
 def _source_route(data: U8, packets: Packets, row: int, at: int, end: int) -> None:
@@ -323,12 +323,29 @@ def _extensions(data: U8, packets: Packets, proto: U8, l4: I64, stop: I64, rows:
 def _transport(data: U8, headers: _Headers) -> None:
     packets, proto, begins, stop, wire_stop = headers
     l4 = np.minimum(begins, len(data) - 64)
-    packets.payload = l4
-    packets.carried = np.maximum(stop - l4, 0)
-    packets.sent = np.maximum(wire_stop - l4, 0)
+    carried = np.maximum(stop - l4, 0)
     readable = (packets.part == WHOLE) & (packets.valid != 0) & (l4 + 4 <= stop)
-    _tcp(data, packets, _select(readable & (proto == TCP)))
-    _udp(data, packets, _select(readable & (proto == UDP)))
+    # all are read as TCP, which most are; of the others the ports stand in the same place
+    tcp, udp = readable & (proto == TCP), readable & (proto == UDP)
+    ported = tcp | udp
+    header = _rows(data, l4, _TCP)
+    packets.sport = header["sport"] * ported
+    packets.dport = header["dport"] * ported
+    size = (header["offset"] >> 4).astype(np.int64)
+    size <<= 2
+    np.maximum(size, 20, out=size)
+    size *= tcp
+    packets.flags = header["flags"] * tcp
+    cut = tcp & (carried < 14)
+    if cut.any():
+        size[cut], packets.flags[cut] = 20, 0
+    packets.seq, packets.ack = header["seq"].astype(np.int64), header["ack"].astype(np.int64)
+    packets.seq *= tcp
+    packets.ack *= tcp
+    packets.payload = l4 + size
+    packets.carried = np.maximum(carried - size, 0)
+    packets.sent = np.maximum(wire_stop - l4 - size, 0)
+    _udp(data, packets, np.flatnonzero(udp))
     sctp = np.flatnonzero(readable & (proto == SCTP))
     if len(sctp):
         header = _rows(data, l4[sctp], _UDP)
@@ -345,33 +362,11 @@ def _select(mask: Bools) -> I64 | slice:
     return slice(None) if len(mask) and mask.all() else np.flatnonzero(mask)
 
 
-def _tcp(data: U8, packets: Packets, rows: I64 | slice) -> None:
-    at = packets.payload[rows]
-    if not len(at):
+def _udp(data: U8, packets: Packets, rows: I64) -> None:
+    if not len(rows):
         return
-    header = _rows(data, at, _TCP)
-    carried = packets.carried[rows]
-    packets.sport[rows], packets.dport[rows] = header["sport"], header["dport"]
-    size = (header["offset"] >> 4).astype(np.int64)
-    size <<= 2
-    np.maximum(size, 20, out=size)
-    flags = header["flags"].copy()
-    if carried.min() < 14:
-        cut = carried < 14
-        size[cut], flags[cut] = 20, 0
-    packets.flags[rows] = flags
-    packets.seq[rows], packets.ack[rows] = header["seq"], header["ack"]
-    packets.payload[rows] = at + size
-    packets.carried[rows] = np.maximum(carried - size, 0)
-    packets.sent[rows] = np.maximum(packets.sent[rows] - size, 0)
-
-
-def _udp(data: U8, packets: Packets, rows: I64 | slice) -> None:
     at = packets.payload[rows]
-    if not len(at):
-        return
     header = _rows(data, at, _UDP)
-    packets.sport[rows], packets.dport[rows] = header["sport"], header["dport"]
     room = packets.sent[rows]
     claimed = header["length"].astype(np.int64)
     trusted = (claimed <= room) & (packets.part[rows] == WHOLE)

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from audit.protocols.malformed import Malformed
+from audit.protocols.quic_frames import integer
 
 MAX_CRYPTO = 1 << 16
 MAX_CONNECTIONS = 8
@@ -88,17 +90,6 @@ class Packet(NamedTuple):
     end: int
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length integer (RFC 9000, 16) and the offset behind it."""
-    first = data[at]
-    if first < 64:
-        return first, at + 1
-    size = 1 << (first >> 6)
-    if at + size > len(data):
-        raise Malformed("a QUIC integer is cut")
-    return int.from_bytes(data[at : at + size], "big") & ((1 << 8 * size - 2) - 1), at + size
-
-
 def starts(datagram: bytes) -> bool:
     """Whether a datagram begins with a long header of a version known here."""
     return len(datagram) >= 20 and datagram[0] >= 0x80 and int.from_bytes(datagram[1:5], "big") in SALTS
@@ -134,12 +125,11 @@ def _packet(data: bytes, start: int, dcid_size: int) -> Packet:
         number = start + 1 + dcid_size
         return Packet(Kind.ONE_RTT, 0, data[start + 1 : number], b"", b"", start, number, len(data))
     version = int.from_bytes(data[start + 1 : start + 5], "big")
-    size = data[start + 5]
-    at = start + 6 + size
+    at = start + 6 + data[start + 5]
     dcid = data[start + 6 : at]
-    size = data[at]
-    scid = data[at + 1 : at + 1 + size]
-    at += 1 + size
+    behind = at + 1 + data[at]
+    scid = data[at + 1 : behind]
+    at = behind
     if at > len(data):
         raise Malformed("a QUIC connection id is cut")
     if version == 0:
@@ -151,10 +141,11 @@ def _packet(data: bytes, start: int, dcid_size: int) -> Packet:
         return Packet(kind, version, dcid, scid, data[at:-16], start, at, len(data))
     token = b""
     if kind is Kind.INITIAL:
-        size, at = _varint(data, at)
-        token = data[at : at + size]
-        at += size
-    size, at = _varint(data, at)
+        size, at = integer(data, at)
+        if size:
+            token = data[at : at + size]
+            at += size
+    size, at = integer(data, at)
     if size < 20 and size + at > len(data):
         raise Malformed("a QUIC packet is cut")
     return Packet(kind, version, dcid, scid, token, start, at, min(at + size, len(data)))
@@ -175,13 +166,26 @@ _SUITES: Final[dict[int, tuple[int, str]]] = {
 
 
 def expand_label(secret: bytes, label: str, size: int, hash_: str = "sha256") -> bytes:
-    """HKDF-Expand-Label with an empty context (RFC 8446, 7.1), for at most one hash's length.
+    """HKDF-Expand-Label with an empty context (RFC 8446, 7.1), for at most one hash's length: one HMAC."""
+    info = _info(label, size)
+    return (_hmac_sha256(secret, info) if hash_ == "sha256" else hmac.digest(secret, info, hash_))[:size]
 
-    One block of HKDF-Expand is one HMAC; five of these per connection make up most of its cost, and
-    the standard library's takes a third of the time of an HKDF object.
-    """
+
+@lru_cache(maxsize=64)
+def _info(label: str, size: int) -> bytes:
+    """What HKDF-Expand-Label feeds to HMAC for its first block."""
     name = b"tls13 " + label.encode()
-    return hmac.digest(secret, struct.pack(">HB", size, len(name)) + name + b"\0\1", hash_)[:size]
+    return struct.pack(">HB", size, len(name)) + name + b"\0\1"
+
+
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def _hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC (RFC 2104) with a key of at most 64 bytes. Five of these are a good part of what a connection
+    costs, and the library's call spends more time on looking the hash up than on hashing."""
+    key = key.ljust(64, b"\0")
+    return sha256(key.translate(_OUTER) + sha256(key.translate(_INNER) + message).digest()).digest()
 
 
 class Protection:
@@ -226,19 +230,21 @@ class Protection:
 
         `largest` is the highest packet number already seen in this space (RFC 9000, A.3).
         """
-        at = packet.number
+        start, at, end = packet[5:]
         sample = datagram[at + 4 : at + 20]
-        if len(sample) < 16 or at + 20 > packet.end:
+        if len(sample) < 16 or at + 20 > end:
             return None
-        mask = self.mask(sample)
-        first = datagram[packet.start] ^ mask[0] & (0x0F if datagram[packet.start] >= 0x80 else 0x1F)
+        mask = self._ecb.update(sample) if self._ecb is not None else self.mask(sample)
+        first = datagram[start]
+        first ^= mask[0] & (0x0F if first >= 0x80 else 0x1F)
         size = (first & 3) + 1
-        number = (int.from_bytes(datagram[at : at + size], "big")) ^ int.from_bytes(mask[1 : 1 + size], "big")
-        header = bytes((first,)) + datagram[packet.start + 1 : at] + number.to_bytes(size, "big")
-        number = _recover(number, size * 8, largest + 1)
+        number = int.from_bytes(datagram[at : at + size], "big") ^ int.from_bytes(mask[1 : 1 + size], "big")
+        header = b"%c%b%b" % (first, datagram[start + 1 : at], number.to_bytes(size, "big"))
+        if largest > 126:  # before that, every number is sent whole
+            number = _recover(number, size * 8, largest + 1)
         nonce = (self._iv ^ number).to_bytes(12, "big")
         try:
-            return number, self._aead.decrypt(nonce, datagram[at + size : packet.end], header), first
+            return number, self._aead.decrypt(nonce, datagram[at + size : end], header), first
         except InvalidTag:
             return None
 
@@ -260,7 +266,7 @@ def _initial_secret(version: int, dcid: bytes) -> bytes:
     salt = SALTS.get(version)
     if salt is None:
         raise Malformed(f"no QUIC version known here: {version:#010x}")
-    return hmac.digest(salt, dcid, "sha256")
+    return _hmac_sha256(salt, dcid)
 
 
 @lru_cache(maxsize=256)
@@ -271,15 +277,8 @@ def initial_protection(version: int, dcid: bytes, server: bool) -> Protection:
     return Protection(expand_label(_initial_secret(version, dcid), label, 32), version)
 
 
-class Crypto(NamedTuple):
-    """A CRYPTO frame (RFC 9000, 19.6)."""
-
-    offset: int
-    data: bytes
-
-
-def crypto_frames(frames: bytes, version: int = V1) -> Iterator[Crypto]:
-    """The CRYPTO frames among the frames of an Initial or Handshake packet (RFC 9000, 12.4 and 19).
+def crypto_frames(frames: bytes, version: int = V1) -> Iterator[tuple[int, bytes]]:
+    """Offset and data of each CRYPTO frame of an Initial or Handshake packet (RFC 9000, 12.4 and 19).
 
     Stops at the first frame that may not stand there.
     """
@@ -288,37 +287,32 @@ def crypto_frames(frames: bytes, version: int = V1) -> Iterator[Crypto]:
     size = len(frames)
     while at < size:
         kind = frames[at]
-        if kind == 0:
-            # padding is long: step over all of it at once
-            rest = frames[at:].lstrip(b"\0")
-            at = size - len(rest)
-        elif kind == crypto:
-            try:
-                offset, at = _varint(frames, at + 1)
-                length, at = _varint(frames, at)
-            except (Malformed, IndexError):
-                return
-            yield Crypto(offset, frames[at : at + length])
-            at += length
-        elif kind == 1:
-            at += 1
-        elif kind in {2, 3}:
-            try:
+        try:
+            if kind == crypto:
+                offset, at = integer(frames, at + 1)
+                length, at = integer(frames, at)
+                yield offset, frames[at : at + length]
+                at += length
+            elif kind == 0:  # padding is long: step over all of it at once
+                at = size - len(frames[at:].lstrip(b"\0"))
+            elif kind == 1:
+                at += 1
+            elif kind in {2, 3}:
                 at = _behind_ack(frames, at)
-            except (Malformed, IndexError):
+            else:
                 return
-        else:
+        except IndexError:
             return
 
 
 def _behind_ack(frames: bytes, at: int) -> int:
     """The offset behind an ACK frame (RFC 9000, 19.3)."""
     counts = frames[at] == 3
-    _, at = _varint(frames, at + 1)
-    _, at = _varint(frames, at)
-    ranges, at = _varint(frames, at)
+    _, at = integer(frames, at + 1)
+    _, at = integer(frames, at)
+    ranges, at = integer(frames, at)
     for _ in range(1 + 2 * min(ranges, len(frames)) + (3 if counts else 0)):
-        _, at = _varint(frames, at)
+        _, at = integer(frames, at)
     return at
 
 
@@ -331,6 +325,24 @@ class CryptoStream:
         self.data = b""
         """What is there without a hole, from the start."""
         self._parts: dict[int, bytes] = {}
+
+    def join(self, pieces: list[tuple[int, bytes]]) -> bool:
+        """Take in the frames of a packet, which mostly make up a whole in some order; True if `data` grew."""
+        ordered = sorted(pieces)
+        end = len(self.data)
+        for offset, data in ordered:
+            if offset != end:
+                break
+            end += len(data)
+        else:
+            if not self._parts and len(pieces) <= MAX_PARTS and end <= MAX_CRYPTO:
+                grew = end > len(self.data)
+                self.data += b"".join([data for _, data in ordered])
+                return grew
+        grew = False
+        for offset, data in pieces:
+            grew = self.add(offset, data) or grew
+        return grew
 
     def add(self, offset: int, data: bytes) -> bool:
         """Take a frame in; True if `data` grew."""
@@ -388,16 +400,59 @@ class _Connection:
     another hello then.
     """
 
-    __slots__ = ("ids", "keys", "largest", "origin", "read", "streams", "version")
+    __slots__ = ("client", "ids", "keys", "largest", "origin", "read", "streams", "version")
 
-    def __init__(self, version: int, keys: bytes, before: _Connection | None = None) -> None:
+    def __init__(
+        self, version: int, keys: bytes, client: bytes = b"", before: _Connection | None = None
+    ) -> None:
         self.version = version
         self.keys = keys
+        self.client: bytes = before.client if before else client
         self.ids: set[bytes] = {keys}
         self.origin: bytes = before.origin if before else keys
         self.streams: list[CryptoStream] = before.streams if before else [CryptoStream(), CryptoStream()]
         self.read: list[int] = before.read if before else [0, 0]
         self.largest: list[int] = before.largest if before else [-1, -1]
+
+    def take(self, packet: Packet, side: int, opened: tuple[int, bytes, int], events: list[Event]) -> bool:
+        """Take in a packet that `side` sent; True if others that could not be opened before may be now."""
+        number, frames, _ = opened
+        news = False
+        if number > self.largest[side]:
+            self.largest[side] = number
+            news = number > 126  # from then on, short packet numbers mean something else
+        if (scid := packet.scid) and scid not in self.ids and len(self.ids) < MAX_PACKETS:
+            self.ids.add(scid)
+            news = True
+        pieces = list(crypto_frames(frames, packet.version))
+        if side or self.keys == self.origin:
+            grew = self.streams[side].join(pieces)
+        else:
+            grew = self._after_retry(pieces)
+        if grew:
+            self._hellos(side, events)
+        return news
+
+    def _after_retry(self, pieces: list[tuple[int, bytes]]) -> bool:
+        """The client goes on, or says another hello; True if there is more to read."""
+        grew = False
+        for offset, data in pieces:
+            if not offset and _differs(self.streams[0].data, data):
+                self.streams[0] = CryptoStream()
+                self.read[0] = 0
+            grew = self.streams[0].add(offset, data) or grew
+        return grew
+
+    def _hellos(self, side: int, events: list[Event]) -> None:
+        """Tell the messages that are complete now."""
+        data = self.streams[side].data
+        at = self.read[side]
+        while at + 4 <= len(data):
+            behind = at + 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+            if behind > len(data):
+                break
+            events.append(Hello(self.version, self.origin, bool(side), data[at], data[at + 4 : behind]))
+            at = self.read[side] = behind
 
 
 def _differs(said: bytes, again: bytes) -> bool:
@@ -406,11 +461,15 @@ def _differs(said: bytes, again: bytes) -> bool:
 
 
 class Initials:
-    """The Initial packets of one UDP flow. Datagrams may come in any order; lost ones need no telling."""
+    """The Initial packets of one UDP flow. Datagrams may come in any order; lost ones need no telling.
+
+    A packet that nothing opens is tried again once there are `_news`: keys, ids, or high packet numbers.
+    """
 
     def __init__(self) -> None:
         self._connections: list[_Connection] = []
         self._early: list[bytes] = []
+        self._news = False
 
     def feed(self, datagram: bytes) -> list[Event]:
         """What a datagram says; from which side it came shows by the key that opens it.
@@ -419,8 +478,8 @@ class Initials:
         """
         events: list[Event] = []
         self._feed(datagram, events)
-        if self._early and self._connections:
-            early, self._early = self._early, []
+        if self._news:
+            early, self._early, self._news = self._early, [], False
             for earlier in early:
                 self._feed(earlier, events)
         return events
@@ -436,14 +495,15 @@ class Initials:
 
     def _feed(self, datagram: bytes, events: list[Event]) -> None:
         for packet in packets(datagram):
-            if packet.kind is Kind.INITIAL and packet.version in SALTS:
+            kind = packet.kind
+            if kind is Kind.INITIAL and packet.version in SALTS:
                 if not self._initial(datagram, packet, events) and len(self._early) < MAX_CONNECTIONS:
                     self._early.append(datagram[packet.start : packet.end])
-            elif packet.kind is Kind.RETRY:
+            elif kind is Kind.RETRY:
                 events.append(Retry(packet.version, packet.scid))
                 if self._connections:
-                    self._remember(_Connection(packet.version, packet.scid, self._connections[-1]))
-            elif packet.kind is Kind.NEGOTIATION:
+                    self._remember(_Connection(packet.version, packet.scid, before=self._connections[-1]))
+            elif kind is Kind.NEGOTIATION:
                 events.append(Negotiation(offered(datagram, packet)))
                 # the client begins anew, in another version
                 self._connections = [
@@ -452,45 +512,24 @@ class Initials:
 
     def _initial(self, datagram: bytes, packet: Packet, events: list[Event]) -> bool:
         """Open an Initial with the keys of a known connection, else as the first of a new one."""
+        _, version, dcid, scid, *_ = packet
         for known in reversed(self._connections):
             # a server may go on in another version than the client began with (RFC 9368, 2.3)
-            if not packet.dcid or not known.ids.isdisjoint(packet[2:4]):
-                for side in (0, 1) if packet.dcid == known.keys else (1, 0):
-                    if self._open(datagram, packet, known, side, events):
+            if not dcid or dcid in known.ids or scid in known.ids:
+                for side in (1, 0) if dcid == known.client else (0, 1):  # the likely one first
+                    protection = initial_protection(version, known.keys, bool(side))
+                    if opened := protection.open(datagram, packet, known.largest[side]):
+                        self._news = known.take(packet, side, opened, events) or self._news
                         return True
-        fresh = _Connection(packet.version, packet.dcid)
-        if not self._open(datagram, packet, fresh, 0, events):
+        opened = initial_protection(version, dcid, False).open(datagram, packet)
+        if opened is None:
             return False
+        fresh = _Connection(version, dcid, scid)
+        fresh.take(packet, 0, opened, events)
         self._remember(fresh)
         return True
 
     def _remember(self, connection: _Connection) -> None:
         self._connections.append(connection)
         del self._connections[:-MAX_CONNECTIONS]
-
-    @staticmethod
-    def _open(datagram: bytes, packet: Packet, known: _Connection, side: int, events: list[Event]) -> bool:
-        protection = initial_protection(packet.version, known.keys, bool(side))
-        opened = protection.open(datagram, packet, known.largest[side])
-        if opened is None:
-            return False
-        known.largest[side] = max(known.largest[side], opened[0])
-        if packet.scid and len(known.ids) < MAX_PACKETS:
-            known.ids.add(packet.scid)
-        stream = known.streams[side]
-        grew = False
-        for offset, data in crypto_frames(opened[1], packet.version):
-            if not offset and known.keys != known.origin and not side and _differs(stream.data, data):
-                stream = known.streams[side] = CryptoStream()
-                known.read[side] = 0
-            grew = stream.add(offset, data) or grew
-        while grew:
-            at = known.read[side]
-            size = int.from_bytes(stream.data[at + 1 : at + 4], "big")
-            behind = at + 4 + size
-            grew = at + 4 <= len(stream.data) and behind <= len(stream.data)
-            if grew:
-                known.read[side] = behind
-                body = stream.data[at + 4 : behind]
-                events.append(Hello(known.version, known.origin, bool(side), stream.data[at], body))
-        return True
+        self._news = True

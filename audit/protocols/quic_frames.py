@@ -58,6 +58,8 @@ def integer(data: bytes, at: int) -> tuple[int, int]:
     first = data[at]
     if first < 64:
         return first, at + 1
+    if first < 128:
+        return (first & 63) << 8 | data[at + 1], at + 2
     size = 1 << (first >> 6)
     if at + size > len(data):
         raise IndexError

@@ -46,6 +46,7 @@ def seal(
     version: int = quic.V1,
     origin: bytes = DCID,
     dcid: bytes | None = None,
+    scid: bytes = b"",
     server: bool = False,
 ) -> bytes:
     """An Initial packet, protected as RFC 9001, 5 says; independent of the code under test but for HKDF."""
@@ -58,11 +59,9 @@ def seal(
         for what, size in (("key", 16), ("iv", 12), ("hp", 16))
     )
     first = (0xD0 if version == quic.V2 else 0xC0) | 3
-    ids = (b"\x04scid", b"\x00") if server else (b"\x00", b"\x04cids")
-    if not server:
-        target = origin if dcid is None else dcid
-        ids = (bytes((len(target),)) + target, b"\x00")
-    header = bytes((first,)) + version.to_bytes(4, "big") + ids[0] + ids[1] + b"\0" + varint(len(frames) + 20)
+    target = dcid if dcid is not None else b"scid" if server else origin
+    ids = bytes((len(target),)) + target + bytes((len(scid),)) + scid
+    header = bytes((first,)) + version.to_bytes(4, "big") + ids + b"\0" + varint(len(frames) + 20)
     header += number.to_bytes(4, "big")
     nonce = (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big")
     body = AESGCM(key).encrypt(nonce, frames, header)
@@ -179,6 +178,30 @@ def test_crypto_frames_in_any_order_and_packing(seed: int, parts: int, version: 
             datagrams.append(packet)
     events = [event for datagram in datagrams for event in flow.feed(datagram)]
     assert events == [quic.Hello(version, DCID, False, 1, HELLO[4:])]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.binary(max_size=20)), max_size=8), st.randoms())
+def test_frames_taken_in_together_read_as_one_by_one(
+    odd: list[tuple[int, bytes]], dice: random.Random
+) -> None:
+    cuts = sorted(dice.sample(range(1, len(HELLO)), 4))
+    whole = [(a, HELLO[a:b]) for a, b in zip([0, *cuts], [*cuts, len(HELLO)], strict=True)]
+    dice.shuffle(whole)
+    together, single = quic.CryptoStream(), quic.CryptoStream()
+    for pieces in (odd, whole[:-1], odd[::-1], whole, [(len(HELLO) + 60, b"x"), (quic.MAX_CRYPTO, b"y")]):
+        grew = any([single.add(offset, data) for offset, data in pieces])  # noqa: C419 - all are to be added
+        assert together.join(pieces) is grew
+        assert together.data == single.data
+
+
+def test_a_packet_waits_for_what_opens_it() -> None:
+    flow = quic.Initials()
+    half = len(HELLO) // 2
+    assert flow.feed(seal(crypto(0, HELLO[:half]) + bytes(60), 0)) == []
+    # sent to an id that only the server's packet tells
+    assert flow.feed(seal(crypto(half, HELLO[half:]), 1, dcid=b"cids")) == []
+    (event,) = flow.feed(seal(b"\x01" * 40, 0, server=True, dcid=b"", scid=b"cids"))
+    assert event == quic.Hello(quic.V1, DCID, False, 1, HELLO[4:])
 
 
 def test_google_s_frames_and_chlo() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -19,6 +20,8 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from audit.protocols import resync
 from audit.protocols.malformed import Malformed
 
+_Reader = Callable[[bytes, int], tuple[int, ...]]
+
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT = range(20, 25)
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11
 
@@ -26,6 +29,7 @@ MAX_RECORD = (1 << 14) + 2048
 MAX_HANDSHAKE = 1 << 17
 MAX_NAMES = 256
 MAX_CERTIFICATE = 1 << 16
+_SHORT = 128  # bytes of a list of names that is kept in case it comes again
 
 _RETRY_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 """The ServerHello random that means HelloRetryRequest (RFC 8446, 4.1.3)."""
@@ -33,6 +37,8 @@ _RETRY_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167a
 _SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _PSK, _EARLY_DATA, _VERSIONS = 0, 10, 13, 16, 41, 42, 43
 _ECH = frozenset({0xFE0D, 0xFE0A, 0xFE09, 0xFE08})
 """Encrypted client hello as standardised, and the drafts that used their own numbers."""
+_TELLING = _ECH | {_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _PSK, _EARLY_DATA, _VERSIONS}
+_EXTENSION: _Reader = struct.Struct(">HH").unpack_from  # its number and size
 
 
 class Record(NamedTuple):
@@ -114,6 +120,8 @@ class Handshake(NamedTuple):
     body: bytes
 
 
+_HEADER: _Reader = struct.Struct(">BHH").unpack_from  # a record's kind, version and size
+_MESSAGE: _Reader = struct.Struct(">BBH").unpack_from  # a message's kind and size
 _CANDIDATE = re.compile(rb"(?s)[\x14-\x18]\x03[\x00-\x04][\x00-\x48]")
 
 
@@ -130,10 +138,10 @@ def starts(data: bytes) -> bool:
 def _measure(data: bytes, at: int) -> int:
     if len(data) < at + 5:
         return resync.MORE
-    size = data[at + 3] << 8 | data[at + 4]
-    if not 20 <= data[at] <= 24 or data[at + 1] != 3 or data[at + 2] > 4 or not 0 < size <= MAX_RECORD:
-        return resync.NO
-    return 5 + size
+    kind, version, size = _HEADER(data, at)
+    if 20 <= kind <= 24 and 0x0300 <= version <= 0x0304 and 0 < size <= MAX_RECORD:
+        return 5 + size
+    return resync.NO
 
 
 class Records:
@@ -170,24 +178,18 @@ class Records:
                 self._lost = False
             if len(buffer) - at < 5:
                 break
-            size = _measure(buffer, at)
-            if size == resync.NO:
+            kind, version, size = _HEADER(buffer, at)
+            if not (20 <= kind <= 24 and 0x0300 <= version <= 0x0304 and 0 < size <= MAX_RECORD):
                 if not self._any:
                     raise Malformed("no TLS record header")
                 self._lost = True
                 continue
-            if at + size > len(buffer):
+            behind = at + 5 + size
+            if behind > len(buffer):
                 break
             self._any = True
-            records.append(
-                Record(
-                    buffer[at],
-                    buffer[at + 1] << 8 | buffer[at + 2],
-                    buffer[at + 5 : at + size],
-                    self._offset + at,
-                )
-            )
-            at += size
+            records.append(Record(kind, version, buffer[at + 5 : behind], self._offset + at))
+            at = behind
         self._offset += at
         self._buffer = buffer[at:]
         return records
@@ -255,14 +257,15 @@ class Handshakes:
         at = 0
         messages: list[Handshake] = []
         while len(buffer) - at >= 4:
-            size = int.from_bytes(buffer[at + 1 : at + 4], "big")
-            if size > MAX_HANDSHAKE:
+            kind, high, low = _MESSAGE(buffer, at)
+            behind = at + 4 + (high << 16 | low)
+            if behind - at - 4 > MAX_HANDSHAKE:
                 self._buffer = b""
                 return messages
-            if at + 4 + size > len(buffer):
+            if behind > len(buffer):
                 break
-            messages.append(Handshake(buffer[at], buffer[at + 4 : at + 4 + size]))
-            at += 4 + size
+            messages.append(Handshake(kind, buffer[at + 4 : behind]))
+            at = behind
         self._buffer = buffer[at:]
         return messages
 
@@ -357,7 +360,6 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
 
     Raises Malformed unless the list of ciphers is there in full.
     """
-    ciphers: tuple[int, ...]
     size = len(body)
     if size < 38:
         raise Malformed("a ClientHello takes more than 38 bytes")
@@ -369,9 +371,9 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
         raise Malformed("a ClientHello cut before its ciphers")
     length = body[at] << 8 | body[at + 1]
     at += 2
-    ciphers = struct.unpack_from(f">{length >> 1}H", body, at) if at + length <= size else ()
-    if not ciphers or length & 1:
+    if not length or length & 1 or at + length > size:
         raise Malformed("a ClientHello cut in its ciphers, or without any")
+    ciphers = _numbers(body, at, at + length)
     at += length
     end = size
     complete = at < size
@@ -391,31 +393,28 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
     signatures: tuple[int, ...] = ()
     ech = psk = early = False
     while at + 4 <= end:
-        kind = body[at] << 8 | body[at + 1]
-        length = body[at + 2] << 8 | body[at + 3]
-        at += 4
-        last = at + length
-        if last > end:
-            complete = False
-            last = end
+        kind, length = _EXTENSION(body, at)
         extensions.append(kind)
-        if kind == _SERVER_NAME:
-            sni = _server_name(body, at, last)
-        elif kind == _ALPN:
-            alpn = _protocols(body, at + 2, last)
-        elif kind == _VERSIONS:
-            versions = _numbers(body, at + 1, last)
-        elif kind == _GROUPS:
-            groups = _numbers(body, at + 2, last)
-        elif kind == _SIGNATURES:
-            signatures = _numbers(body, at + 2, last)
-        elif kind == _PSK:
-            psk = True
-        elif kind == _EARLY_DATA:
-            early = True
-        elif kind in _ECH:
-            ech = True
-        at = last
+        at += 4
+        if kind in _TELLING:
+            last = min(at + length, end)
+            if kind == _SERVER_NAME:
+                sni = _server_name(body, at, last)
+            elif kind == _VERSIONS:
+                versions = _numbers(body, at + 1, last)
+            elif kind == _GROUPS:
+                groups = _numbers(body, at + 2, last)
+            elif kind == _SIGNATURES:
+                signatures = _numbers(body, at + 2, last)
+            elif kind == _ALPN:
+                alpn = _protocols(body, at + 2, last)
+            elif kind == _PSK:
+                psk = True
+            elif kind == _EARLY_DATA:
+                early = True
+            else:
+                ech = True
+        at += length
     return ClientHello(
         body[0] << 8 | body[1],
         body[2:34],
@@ -430,7 +429,7 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
         ech,
         psk,
         early,
-        complete and at >= end,
+        complete and at == end,
     )
 
 
@@ -447,17 +446,29 @@ def _server_name(body: bytes, at: int, end: int) -> str | None:
 
 def _protocols(body: bytes, at: int, end: int) -> tuple[str, ...]:
     """The names of an ALPN extension (RFC 7301, 3.1)."""
+    return (_names if end - at <= _SHORT else _names.__wrapped__)(body[at:end])
+
+
+@lru_cache(maxsize=256)
+def _names(data: bytes) -> tuple[str, ...]:
+    at = 0
     names = []
-    while at < end:
-        behind = at + 1 + body[at]
-        names.append(body[at + 1 : min(behind, end)].decode("latin-1"))
+    while at < len(data):
+        behind = at + 1 + data[at]
+        names.append(data[at + 1 : behind].decode("latin-1"))
         at = behind
     return tuple(names)
 
 
 def _numbers(body: bytes, at: int, end: int) -> tuple[int, ...]:
     count = end - at >> 1
-    return struct.unpack_from(f">{count}H", body, at) if count > 0 else ()
+    return _reader(count)(body, at) if count > 0 else ()
+
+
+@lru_cache(maxsize=256)
+def _reader(count: int) -> _Reader:
+    """What reads so many numbers of two bytes."""
+    return struct.Struct(f">{count}H").unpack_from
 
 
 def server_hello(body: bytes) -> ServerHello:
@@ -475,18 +486,18 @@ def server_hello(body: bytes) -> ServerHello:
     psk = False
     extensions: list[int] = []
     at += 5
-    while at + 4 <= len(body):
-        kind = body[at] << 8 | body[at + 1]
+    size = len(body)
+    while at + 4 <= size:
+        kind, length = _EXTENSION(body, at)
         extensions.append(kind)
-        last = min(at + 4 + (body[at + 2] << 8 | body[at + 3]), len(body))
         at += 4
-        if kind == _VERSIONS and last - at == 2:
+        if kind == _VERSIONS and min(length, size - at) == 2:
             version = body[at] << 8 | body[at + 1]
         elif kind == _ALPN:
-            alpn = next(iter(_protocols(body, at + 2, last)), None)
+            alpn = next(iter(_protocols(body, at + 2, min(at + length, size))), None)
         elif kind == _PSK:
             psk = True
-        at = last
+        at += length
     retry = random == _RETRY_RANDOM
     return ServerHello(version, random, session, cipher, alpn, psk, retry, compression, tuple(extensions))
 
@@ -555,7 +566,7 @@ def _certificate(der: bytes) -> Certificate:
     try:
         parsed = x509.load_der_x509_certificate(der)
         common = [str(item.value) for item in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise Malformed("a certificate that cannot be read") from error
     try:
         names = parsed.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value

@@ -186,6 +186,9 @@ def test_certificate_names() -> None:
     assert events == [tls.Certificate("common.example", ("a.example", "*.b.example", "192.0.2.7"))]
     assert tls.Stream().feed(record(handshake(11, sized(sized(der[:-9], 3), 3)))) == []
     assert tls.certificate(sized(sized(certificate(), 3), 3)).names == ()
+    strange = certificate().replace(b"\x0c\x0ecommon.example", b"\x91\x0ecommon.example")  # no type of string
+    with pytest.raises(Malformed):
+        tls.certificate(sized(sized(strange, 3), 3))
 
 
 def test_reading_goes_on_after_loss() -> None:

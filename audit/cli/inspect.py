@@ -142,8 +142,11 @@ class _Lines:
         return _encode(values) + b"\n"
 
     def flows(self, columns: Columns, *, apart: bool = True) -> list[bytes]:
-        first, last = rfc3339_of(columns["first"]), rfc3339_of(columns["last"])
-        columns = {**columns, "time": first, "first": first, "last": last}
+        import numpy as np
+
+        count = len(columns["first"])
+        times = rfc3339_of(np.concatenate((columns["first"], columns["last"])))
+        columns = {**columns, "time": times[:count], "first": times[:count], "last": times[count:]}
         shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
         line = _line_of(tuple(field.name for field in shown), "flow")
         rows = map(

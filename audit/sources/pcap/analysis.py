@@ -16,7 +16,7 @@ import numpy as np
 
 from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses, payloads, segments
-from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
+from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.ledger import Answers, Ends, Ledger, Said
@@ -75,6 +75,7 @@ class Analysis:
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams | Association] = {}
         self._share, self._shares = share, shares
+        self._looked = 0  # the packet before which it was looked what is silent
 
     @property
     def reads_payloads(self) -> bool:
@@ -121,9 +122,10 @@ class Analysis:
         data, packets, counted = self.fragments.reassemble(data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
         if self._shares > 1:
-            mine = np.flatnonzero(self.shares(packets) == self._share)
-            packets = packets.take(mine)
-            counted = None if counted is None else counted[mine]
+            mine = self.shares(packets) == self._share
+            if not mine.all():
+                packets = packets.take(np.flatnonzero(mine))
+                counted = None if counted is None else counted[mine]
             if not len(packets):
                 return self._said()
         grouped = self.table.add(packets, counted)
@@ -149,6 +151,9 @@ class Analysis:
 
     def _forget_quiet(self, number: int) -> None:
         """End what has been silent too long before packet `number`."""
+        if number // _ROUND == self._looked // _ROUND:
+            return
+        self._looked = number
         for live in (self._talks, self._datagrams):
             silent = [(row, ends) for row, one in live.items() if (ends := _forgotten(one.last)) <= number]
             for row, ends in silent:
@@ -542,13 +547,17 @@ def _ends(packets: Packets, shares: int) -> I64:
     """Shares by endpoints."""
     mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
     mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
-    mixed *= np.uint64(0xD6E8FEB86659FD93)
-    return ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
+    return _spread(mixed, shares)
 
 
 def _pairs(packets: Packets, shares: int) -> I64:
     """As `_ends`, but all TCP between two hosts is together, and all UDP."""
     mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
-    mixed *= np.uint64(0xD6E8FEB86659FD93)
-    together = ((mixed >> np.uint64(40)) % np.uint64(shares)).astype(np.int64)
-    return np.where(packets.proto == UDP, 0, together)
+    return np.where(packets.proto == UDP, 0, _spread(mixed, shares))
+
+
+def _spread(mixed: U64, shares: int) -> I64:
+    """One of so many shares for each word, whatever the words are like."""
+    return (
+        (mixed * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(40)) * np.uint64(shares) >> np.uint64(24)
+    ).astype(np.int64)

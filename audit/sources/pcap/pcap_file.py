@@ -15,16 +15,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Bools, Damage, Item
 from audit.sources.pcap.window import Window
 
-LANE = 32 << 10
+LANE = 64 << 10
 FIRST = 24  # where the first record stands, behind the file header
 _CHAIN = 3  # plausible headers in a row that prove a place to resume
 _SEARCH = 64 << 10  # bytes of a lane in which a header is sought
-_FEW = 64  # lanes below which the plain walk is as fast
-_STEPS = 32  # of all lanes, before those that are done are left behind
+_FEW = 32  # lanes below which the plain walk is as fast
+_STEPS = 64  # of all lanes, before those that are done are left behind
 
 
 class Style(NamedTuple):
@@ -38,6 +39,9 @@ class Style(NamedTuple):
 
 
 _MAGIC = {0xA1B2C3D4: (16, 10**6), 0xA1B23C4D: (16, 10**9), 0xA1B2CD34: (24, 10**6)}
+
+
+_RECORD = {order: struct.Struct(order + "IIII").unpack_from for order in "<>"}
 
 
 def style_of(head: bytes) -> Style | None:
@@ -162,7 +166,7 @@ def _resume(window: Window, style: Style, end: int) -> int:
 
 
 def _chained(window: Window, style: Style, at: int, links: int) -> bool:
-    unpack = struct.Struct(style.order + "IIII").unpack_from
+    unpack = _RECORD[style.order]
     first = None
     for _ in range(links):
         if at + style.header > window.length:
@@ -211,20 +215,23 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     entries = _entries(window, style)
     if len(entries) < _FEW // 2:
         return None
-    lengths = np.ndarray((len(window.raw) - 3,), dtype=style.order + "u4", buffer=window.raw, strides=(1,))
     here = np.array(entries, dtype=np.int64)
     limit = np.append(here[1:], window.length)
     live = np.arange(len(here))
     counts, ends = np.zeros(len(here), dtype=np.int64), limit.copy()
     blocks: list[tuple[I64, I64, Bools]] = []
+    headers = np.arange(_STEPS + 1, dtype=np.int64) * style.header
+    lengths = _lengths(window, style, headers.tolist())
     while len(live):
         # lanes that are done walk on into the next one, up to the end, which costs less than to stop them
         steps = np.empty((_STEPS + 1, len(live)), dtype=np.int64)
         steps[0] = here
-        for before, after in pairwise(steps):
-            np.add(before, lengths[before + 8], out=after)
-            after += style.header
-            np.minimum(after, window.length + 1, out=after)
+        for (before, after), column, end in zip(
+            pairwise(steps), lengths, (window.length + 1 - headers[1:]).tolist(), strict=True
+        ):
+            np.add(before, column[before], out=after)
+            np.minimum(after, end, out=after)
+        steps += headers[:, None]  # so far without the headers that were passed
         inside = steps[:-1] < limit[live]
         passed = inside.sum(axis=0)
         counts[live] += passed
@@ -245,6 +252,15 @@ def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     if ends[-1] == window.length:
         return starts, window.length
     return starts[:-1], int(starts[-1])
+
+
+def _lengths(window: Window, style: Style, passed: list[int]) -> list[NDArray[np.uint32]]:
+    """The captured length of a record that begins at any position, less the bytes of headers passed so far: one
+    column for each number of them but the last."""
+    size, order = len(window.raw) - 3, style.order + "u4"
+    return [
+        np.ndarray((size - 8 - skipped,), order, window.raw, 8 + skipped, (1,)) for skipped in passed[:-1]
+    ]
 
 
 def _entries(window: Window, style: Style) -> list[int]:

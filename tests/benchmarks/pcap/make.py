@@ -222,7 +222,7 @@ def long(out: Path, size: int, sources: list[Path]) -> None:
             if data[0] == 0x45 and data[9] == TCP:
                 ends = sorted((data[12:16] + data[20:22], data[16:20] + data[22:24]))
                 flows.setdefault((ends[0], ends[1]), []).append(data)
-    longest = sorted(flows.values(), key=lambda flow: (-sum(map(len, flow)), flow[0]))[:16]
+    longest = sorted(flows.values(), key=lambda flow: (-len(flow), flow[0]))[:16]
     with out.open("wb") as file:
         written = file.write(HEADER)
         clock, turn = 0, 0

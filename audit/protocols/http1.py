@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD = 1 << 16
@@ -21,6 +21,7 @@ MAX_WAITING = 1024
 """Requests without a response that are remembered for pairing."""
 MAX_HELD = 1 << 16
 """Bytes kept behind a request to upgrade or CONNECT until the response decides."""
+_MAX_TARGET = 16384  # in a line that is looked for after loss
 _TURNS = 1  # requests and responses that take turns before one is again believed to answer the other
 _ENDLESS = 1 << 40
 
@@ -110,22 +111,45 @@ _METHODS = (
     b"UNSUBSCRIBE", b"NOTIFY", b"M-SEARCH", b"PURGE", b"LINK", b"UNLINK", b"MERGE", b"CHECKOUT", b"DESCRIBE",
     b"BITS_POST", b"CCM_POST", b"RPC_IN_DATA", b"RPC_OUT_DATA", b"VERSION-CONTROL", b"ACL", b"BIND", b"MKCALENDAR",
 )  # fmt: skip
-_REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +([^\r\n]*?) +HTTP/(\d\.\d)[ \t]*\r?$")
-_OLD_REQUEST = re.compile(rb"(GET) +(\S+)()[ \t]*\r?$")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+_VERSION = re.compile(rb" HTTP/(\d\.\d)[ \t]*\r?$")
+_OLD_REQUEST = re.compile(rb"GET +(\S+)[ \t]*\r?$")
 _CUT_REQUEST = re.compile(rb"(" + b"|".join(map(re.escape, _METHODS)) + rb") ([^ \r]*)")
-_STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: ([^\r\n]*?))?[ \t]*\r?$")
+_STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: ([^\r\n]*))?")
 _REQUEST_START = re.compile(rb"(?:" + b"|".join(map(re.escape, _METHODS)) + rb") [^\r\n]{0,4096}")
 _REQUEST_LINE = re.compile(
     rb"(?:(?:"
     + b"|".join(map(re.escape, _METHODS))
-    + rb")|(?<=\n)[A-Z_-]{3,32}) [!-~\x80-\xff][^\r\n]{0,16384}? HTTP/1\.[01]\r?\n"
+    + rb")|(?<=\n)[A-Z_-]{3,32}) [!-~\x80-\xff][^\r\n]{0,%d}? HTTP/1\.[01]\r?\n" % _MAX_TARGET
 )
+_LINE_END = re.compile(rb" HTTP/1\.[01]\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5]\d\d(?: [^\r\n]{0,512})?\r?\n")
 _BLANK = re.compile(rb"\n\r?\n")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?$")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)")
 _NO_BODY = frozenset({204, 304})
+
+
+def _asked(line: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Method, target and version of a request line. Takes time in proportion to its length, whatever
+    stands in it, which one pattern for all of it would not."""
+    at = line.rfind(b" HTTP/")
+    method, space, target = line[: max(at, 0)].partition(b" ")
+    version = _VERSION.match(line, at) if space else None
+    if version is None or b"\r" in target or not _METHOD.fullmatch(method):
+        return None
+    return method, target.strip(b" "), version[1]
+
+
+@lru_cache(maxsize=64)
+def _answered(line: bytes) -> tuple[str, int, str] | None:
+    """Version, status and reason of a status line, of which there are few."""
+    match = _STATUS.fullmatch(line.removesuffix(b"\r").rstrip(b" \t"))
+    if match is None:
+        return None
+    version, status, reason = match.groups(b"")
+    return version.decode("latin-1"), int(status), reason.decode("latin-1")
 
 
 def starts_request(data: bytes) -> bool:
@@ -137,7 +161,7 @@ def begins(data: bytes) -> bool:
     """Whether bytes that start like a request go on like one: the line names a version, or is all there is
     (a request of HTTP/0.9 has one line, RFC 1945, 4.1), or headers follow it, or it is not complete."""
     line, newline, rest = data.partition(b"\n")
-    if not newline or _REQUEST.match(line):
+    if not newline or _asked(line):
         return True
     following = rest.lstrip(b"\r\n").partition(b"\n")[0]
     return _OLD_REQUEST.match(line) is not None and (not following or b":" in following)
@@ -146,7 +170,7 @@ def begins(data: bytes) -> bool:
 def odd(data: bytes) -> bool:
     """Whether the first line has the words of a request line and is none."""
     line = data.partition(b"\n")[0]
-    return line.count(b" ") >= 2 and not _REQUEST.match(line)
+    return line.count(b" ") >= 2 and not _asked(line)
 
 
 def words(data: bytes) -> tuple[str, str]:
@@ -173,7 +197,10 @@ def _request_line(data: bytes) -> re.Match[bytes] | None:
         end = data.find(b"\n", version) + 1
         if not end:
             return None
-        if match := _REQUEST_LINE.search(data, max(begin, end - MAX_HEAD), end):
+        # a line that ends otherwise, or what stands too far from its end, need not be searched
+        last = data.rfind(b" HTTP/1.", version, end)
+        begin = max(begin, data.rfind(b"\r", begin, last), last - _MAX_TARGET - 64, end - MAX_HEAD)
+        if _LINE_END.match(data, last) and (match := _REQUEST_LINE.search(data, begin, end)):
             return match
         version = data.find(b" HTTP/1.", end)
     return None
@@ -197,9 +224,12 @@ def _headers(text: bytes) -> Headers:
 def values(lines: bytes, wanted: bytes) -> list[str]:
     """The values of a header, without reading the others. `lines` each begin with a line feed; `wanted` is
     the name in lower case behind one."""
-    lowered = lines.lower()
+    return _values(lines, lines.lower(), wanted)
+
+
+def _values(lines: bytes, lowered: bytes, wanted: bytes) -> list[str]:
+    found: list[str] = []
     at = lowered.find(wanted)
-    found = []
     while at >= 0:
         begin = at + len(wanted)
         end = lowered.find(b"\n", begin)
@@ -210,19 +240,10 @@ def values(lines: bytes, wanted: bytes) -> list[str]:
     return found
 
 
-class _At(IntEnum):
-    """Where a direction stands."""
+class _At:
+    """Where a direction stands: plain numbers, asked for several times per message."""
 
-    SEEK = auto()
-    HEAD = auto()
-    LENGTH = auto()
-    CHUNK_LINE = auto()
-    CHUNK = auto()
-    CHUNK_END = auto()
-    TRAILERS = auto()
-    CLOSE = auto()
-    HELD = auto()
-    TUNNEL = auto()
+    SEEK, HEAD, LENGTH, CHUNK_LINE, CHUNK, CHUNK_END, TRAILERS, CLOSE, HELD, TUNNEL = range(10)
 
 
 class _Head(NamedTuple):
@@ -234,6 +255,11 @@ class _Head(NamedTuple):
     reason: str
     version: str
     lines: bytes
+    lowered: bytes
+
+    def values(self, wanted: bytes) -> str:
+        """The values of a header, joined."""
+        return ",".join(_values(self.lines, self.lowered, wanted)) if wanted in self.lowered else ""
 
 
 class _Waiting(NamedTuple):
@@ -246,7 +272,7 @@ class _Direction:
     """One direction: its buffer, and the message that is being read."""
 
     response: bool
-    at: _At = _At.HEAD
+    at: int = _At.HEAD
     buffer: bytes = b""
     offset: int = 0
     head: _Head | None = None
@@ -386,14 +412,14 @@ class Connection:
         """Tell of a head that is cut what it says so far; False where that is no head."""
         line, newline, _ = side.buffer.partition(b"\n")
         cut = None if newline or side.response else _CUT_REQUEST.match(line)
-        if not (_STATUS if side.response else _REQUEST).match(line) and not cut:
+        if not (_answered if side.response else _asked)(line) and not cut:
             return False
         side.head_cut = True
         if cut:
             side.start = side.offset
             self._take(side, len(side.buffer))
             method, target = (part.decode("latin-1") for part in cut.groups())
-            self._request(side, _Head(method, target, 0, "", "", b""), events)
+            self._request(side, _Head(method, target, 0, "", "", b"", b""), events)
         else:
             self._head(side, side.buffer, len(side.buffer), events)
         if side.head is not None:
@@ -455,25 +481,38 @@ class Connection:
     @staticmethod
     def _plausible(side: _Direction, line: bytes) -> bool:
         if side.response:
-            return _STATUS.match(line) is not None
-        return _REQUEST.match(line) is not None or _OLD_REQUEST.match(line) is not None
+            return _answered(line) is not None
+        return _asked(line) is not None or _OLD_REQUEST.match(line) is not None
 
     def _head(self, side: _Direction, text: bytes, size: int, events: list[Event]) -> bool:
         """Take a head of `size` bytes and see what follows it."""
         line, _, rest = text.partition(b"\n")
-        match = _STATUS.match(line) if side.response else _REQUEST.match(line) or _OLD_REQUEST.match(line)
-        if match is None:
+        said = self._first(line, side.response)
+        if said is None:
             self._give_up(side, "no HTTP")
             return True
         side.start = side.offset
         self._take(side, size)
-        first, second, third = (part.decode("latin-1") if part else "" for part in match.groups())
         lines = b"\n" + _unfolded(rest) if rest else b""
+        head = _Head(*said, lines, lines.lower())
         if side.response:
-            self._response(side, _Head("", "", int(second), third, first, lines), events)
+            self._response(side, head, events)
         else:
-            self._request(side, _Head(first, second, 0, "", third or "0.9", lines), events)
+            self._request(side, head, events)
         return True
+
+    @staticmethod
+    def _first(line: bytes, response: bool) -> tuple[str, str, int, str, str] | None:
+        """What the first line says, as a head has it."""
+        if response:
+            answered = _answered(line)
+            return answered and ("", "", answered[1], answered[2], answered[0])
+        asked = _asked(line)
+        if asked is None:
+            old = _OLD_REQUEST.match(line)
+            return old and ("GET", old[1].decode("latin-1"), 0, "", "0.9")
+        method, target, version = asked
+        return method.decode("latin-1"), target.decode("latin-1"), 0, "", version.decode("latin-1")
 
     def _request(self, side: _Direction, head: _Head, events: list[Event]) -> None:
         side.head = head
@@ -481,7 +520,7 @@ class Connection:
         self._requests += 1
         if self._ahead:
             self._ahead -= 1
-            self._frame(side, head.lines, until_close=False)
+            self._frame(side, head, until_close=False)
             if not side.left and side.at is _At.LENGTH:
                 self._emit(side, events, complete=True)
             return
@@ -495,11 +534,9 @@ class Connection:
             self._waiting.popleft()
         if head.method == "CONNECT":
             self._upgrade, self._protocol = waiting, "connect"
-        elif (upgrade := ",".join(values(head.lines, b"\nupgrade"))) and "upgrade" in ",".join(
-            values(head.lines, b"\nconnection")
-        ).lower():
+        elif (upgrade := head.values(b"\nupgrade")) and "upgrade" in head.values(b"\nconnection").lower():
             self._upgrade, self._protocol = waiting, upgrade.lower()
-        self._frame(side, head.lines, until_close=False)
+        self._frame(side, head, until_close=False)
         if not side.left and side.at is _At.LENGTH:
             self._emit(side, events, complete=True)
 
@@ -533,7 +570,7 @@ class Connection:
         )
         if accepted:
             if not asked:
-                self._protocol = ",".join(values(head.lines, b"\nupgrade")).lower() or "connect"
+                self._protocol = head.values(b"\nupgrade").lower() or "connect"
             self.tunnel = self._protocol
             side.left = 0
             side.at = _At.LENGTH
@@ -548,7 +585,7 @@ class Connection:
             side.left = 0
             side.at = _At.LENGTH
         else:
-            self._frame(side, head.lines, until_close=True)
+            self._frame(side, head, until_close=True)
         if not side.left and side.at is _At.LENGTH:
             self._emit(side, events, complete=True)
         if asked:
@@ -556,14 +593,15 @@ class Connection:
             if self._up.at is _At.HELD:
                 self._release(events, tunnel=False)
 
-    def _frame(self, side: _Direction, lines: bytes, *, until_close: bool) -> None:
+    @staticmethod
+    def _frame(side: _Direction, head: _Head, *, until_close: bool) -> None:
         """How long the body is (RFC 9112, 6.3)."""
         side.left = 0
-        coding = ",".join(values(lines, b"\ntransfer-encoding")).lower()
+        coding = head.values(b"\ntransfer-encoding").lower()
         if coding.endswith("chunked"):
             side.at = _At.CHUNK_LINE
             return
-        length = ",".join(values(lines, b"\ncontent-length")).rpartition(",")[2].strip()  # the last counts
+        length = head.values(b"\ncontent-length").rpartition(",")[2].strip()  # the last counts
         if coding and until_close:
             side.at = _At.CLOSE
         elif length.isascii() and length.isdigit() and len(length) < 18:
@@ -735,15 +773,15 @@ class Connection:
         side.skipped_from = side.offset
 
 
-_STEPS = {
-    _At.SEEK: Connection._step_seek,
-    _At.HEAD: Connection._step_head,
-    _At.LENGTH: Connection._step_length,
-    _At.CHUNK_LINE: Connection._step_chunk_line,
-    _At.CHUNK: Connection._step_chunk,
-    _At.CHUNK_END: Connection._step_chunk_end,
-    _At.TRAILERS: Connection._step_trailers,
-    _At.CLOSE: Connection._step_close,
-    _At.HELD: Connection._step_held,
-    _At.TUNNEL: Connection._step_tunnel,
-}
+_STEPS = (
+    Connection._step_seek,
+    Connection._step_head,
+    Connection._step_length,
+    Connection._step_chunk_line,
+    Connection._step_chunk,
+    Connection._step_chunk_end,
+    Connection._step_trailers,
+    Connection._step_close,
+    Connection._step_held,
+    Connection._step_tunnel,
+)

@@ -187,6 +187,40 @@ def test_after_a_lost_response_the_next_one_is_not_given_to_it() -> None:
     assert numbers == [None, 3, 4]  # believed again when requests and responses take turns
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET " + b" " * 60_000 + b"x\r\n",
+        b"GET " + b" " * 60_000 + b"HTTP/1.1x\r\n\r\n",
+        b"GET a" * 12_000 + b" HTTP/1.1x\r\n",
+        b"GET a HTTP/1.1 " * 4_000 + b"\n",
+    ],
+)
+def test_lines_made_to_take_long_do_not(line: bytes) -> None:
+    """With one pattern for a whole line the first of these takes a day."""
+    assert len(requests(exchange(line))) <= 1
+    assert not requests(exchange(b"\x00" + line))  # looked for after rubbish
+
+
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        (b"GET  HTTP/1.1", ""),
+        (b"GET   /a  b   HTTP/1.1 \t\r", "/a  b"),
+        (b"GET /a HTTP/1.0 HTTP/1.1\r", "/a HTTP/1.0"),
+        (b"GET \t/ HTTP/1.1", "\t/"),
+        (b"GET HTTP/1.1", None),
+        (b"GET /a\rb HTTP/1.1", None),
+        (b"GET /a HTTP/1.1 HTTP/x", None),
+        (b"G(T /a HTTP/1.1", None),
+        (b"G" * 33 + b" /a HTTP/1.1", None),
+    ],
+)
+def test_where_a_request_line_s_target_begins_and_ends(line: bytes, target: str | None) -> None:
+    found = [each.target for each in requests(exchange(line + b"\n\n")) if each.version != "0.9"]
+    assert found == ([] if target is None else [target])
+
+
 def test_bounds_are_told() -> None:
     connection = http1.Connection(max_body=10)
     (request,) = requests(

@@ -126,6 +126,7 @@ _LINE_END = re.compile(rb" HTTP/1\.[01]\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5]\d\d(?: [^\r\n]{0,512})?\r?\n")
 _BLANK = re.compile(rb"\n\r?\n")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?$")
+_FOLDED = re.compile(rb"\n[ \t]")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: |$)")
 _NO_BODY = frozenset({204, 304})
@@ -208,7 +209,7 @@ def _request_line(data: bytes) -> re.Match[bytes] | None:
 
 def _unfolded(text: bytes) -> bytes:
     """Header lines, folded ones joined (RFC 9112, 5.2)."""
-    return _FOLD.sub(b" ", text) if b"\n " in text or b"\n\t" in text else text
+    return _FOLD.sub(b" ", text) if _FOLDED.search(text) else text
 
 
 def _headers(text: bytes) -> Headers:

@@ -73,6 +73,8 @@ class Kind(IntEnum):
     ONE_RTT = 5
 
 
+# read for every packet, and a member of an enumeration is slow to come by in Python 3.11
+_INITIAL, _RETRY, _NEGOTIATION, _ONE_RTT = Kind.INITIAL, Kind.RETRY, Kind.NEGOTIATION, Kind.ONE_RTT
 _KINDS_V1 = (Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE, Kind.RETRY)
 _KINDS_V2 = (Kind.RETRY, Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE)
 
@@ -123,7 +125,7 @@ def _packet(data: bytes, start: int, dcid_size: int) -> Packet:
         if not first & 0x40:
             raise Malformed("the fixed bit of a QUIC packet is not set")
         number = start + 1 + dcid_size
-        return Packet(Kind.ONE_RTT, 0, data[start + 1 : number], b"", b"", start, number, len(data))
+        return Packet(_ONE_RTT, 0, data[start + 1 : number], b"", b"", start, number, len(data))
     version = int.from_bytes(data[start + 1 : start + 5], "big")
     at = start + 6 + data[start + 5]
     dcid = data[start + 6 : at]
@@ -133,14 +135,14 @@ def _packet(data: bytes, start: int, dcid_size: int) -> Packet:
     if at > len(data):
         raise Malformed("a QUIC connection id is cut")
     if version == 0:
-        return Packet(Kind.NEGOTIATION, 0, dcid, scid, b"", start, at, len(data))
+        return Packet(_NEGOTIATION, 0, dcid, scid, b"", start, at, len(data))
     if len(dcid) > 20 or len(scid) > 20:
         raise Malformed("a QUIC connection id is longer than 20 bytes")
     kind = (_KINDS_V2 if version == V2 else _KINDS_V1)[first >> 4 & 3]
-    if kind is Kind.RETRY:
+    if kind is _RETRY:
         return Packet(kind, version, dcid, scid, data[at:-16], start, at, len(data))
     token = b""
-    if kind is Kind.INITIAL:
+    if kind is _INITIAL:
         size, at = integer(data, at)
         if size:
             token = data[at : at + size]
@@ -496,14 +498,14 @@ class Initials:
     def _feed(self, datagram: bytes, events: list[Event]) -> None:
         for packet in packets(datagram):
             kind = packet.kind
-            if kind is Kind.INITIAL and packet.version in SALTS:
+            if kind is _INITIAL and packet.version in SALTS:
                 if not self._initial(datagram, packet, events) and len(self._early) < MAX_CONNECTIONS:
                     self._early.append(datagram[packet.start : packet.end])
-            elif kind is Kind.RETRY:
+            elif kind is _RETRY:
                 events.append(Retry(packet.version, packet.scid))
                 if self._connections:
                     self._remember(_Connection(packet.version, packet.scid, before=self._connections[-1]))
-            elif kind is Kind.NEGOTIATION:
+            elif kind is _NEGOTIATION:
                 events.append(Negotiation(offered(datagram, packet)))
                 # the client begins anew, in another version
                 self._connections = [

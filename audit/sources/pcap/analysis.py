@@ -1,7 +1,7 @@
 """One pass over a capture: batches of packets in, records out, for one share of the flows.
 
-The shares divide the flows by their endpoints, so several processes can each take one; every one of them
-sees all packets, none sees all flows. What is told depends on the packets and on nothing else: not on where
+The shares divide the flows by their endpoints, so several processes can each take one; each follows all packets
+of its own flows, none sees all flows. What is told depends on the packets and on nothing else: not on where
 a batch ends, nor on how many shares there are.
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from audit.records import Observability, SecuredBy
-from audit.sources.pcap import addresses, payloads, segments
-from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Batch, Secrets
+from audit.sources.pcap import addresses, payloads, segments, shares
+from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.ledger import Answers, Ends, Ledger, Said
@@ -54,11 +54,11 @@ class Known(NamedTuple):
 
 
 class Analysis:
-    """The flows of share `share` of `shares`, and what their payloads tell. `kinds` limits the records made.
+    """The flows of share `share` of `count`, and what their payloads tell. `kinds` limits the records made.
     Unless they are to be `whole`, those of HTTP/1 lack their headers."""
 
     def __init__(
-        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, shares: int = 1,
+        self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, count: int = 1,
         ring: KeyRing | None = None, *, bodies: bool = False, whole: bool = True,
         spans: Sequence[Span] = (),
     ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ class Analysis:
         self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies, whole=whole)
         self._talks: dict[int, Conversation] = {}
         self._datagrams: dict[int, Datagrams | Association] = {}
-        self._share, self._shares = share, shares
+        self._share, self._shares = share, count
         self._looked = 0  # the packet before which it was looked what is silent
 
     @property
@@ -112,8 +112,8 @@ class Analysis:
 
     def shares(self, packets: Packets) -> I64:
         """Which share each packet's flow belongs to: the same for both directions."""
-        # a session may be resumed and a path changed from another port: keys keep hosts together
-        return _ends(packets, self._shares) if self._ring is None else _pairs(packets, self._shares)
+        divided = shares.by_ends if self._ring is None else shares.by_hosts
+        return divided(packets, self._shares)
 
     def _packets(self, data: U8, packets: Packets, end: int) -> Said:
         """Read packets, of which the last is the one before packet `end`."""
@@ -541,23 +541,3 @@ def _forgotten(last: int) -> int:
     """The packet at which a conversation is forgotten whose last packet was `last`. Packets are counted
     because the clocks of captures jump."""
     return ((last + _QUIET) // _ROUND + 1) * _ROUND
-
-
-def _ends(packets: Packets, shares: int) -> I64:
-    """Shares by endpoints."""
-    mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
-    mixed ^= (packets.sport.astype(np.uint64) + packets.dport) * np.uint64(0x9E3779B97F4A7C15)
-    return _spread(mixed, shares)
-
-
-def _pairs(packets: Packets, shares: int) -> I64:
-    """As `_ends`, but all TCP between two hosts is together, and all UDP."""
-    mixed = (packets.src_lo ^ packets.dst_lo) + (packets.src_hi ^ packets.dst_hi)
-    return np.where(packets.proto == UDP, 0, _spread(mixed, shares))
-
-
-def _spread(mixed: U64, shares: int) -> I64:
-    """One of so many shares for each word, whatever the words are like."""
-    return (
-        (mixed * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(40)) * np.uint64(shares) >> np.uint64(24)
-    ).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Several processes on one capture: each reads all packets and follows its share of the flows.
+"""Several processes on one capture: each follows its share of the flows.
 
 The first share is this process's own, the others run in forked ones that see the same open file. All take
 the same steps; what they tell in a step is merged by its place, so the result is that of one process.

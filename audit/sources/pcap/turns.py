@@ -94,11 +94,11 @@ def items(source: Opened, chunk: int, share: int, table: Table, analysis: Analys
     The bytes of other processes' windows are only there if payloads are to be read."""
     table.sit(share)
     count, shares, payloads = table.count, analysis.shares, analysis.reads_payloads
-    alone = Window(source.file, source.size, chunk)
-    style = pcap_file.style_at(alone)
+    probe = Window(source.file, source.size, _PROBE)
+    style = pcap_file.style_at(probe)
     if style is None:
         return
-    probe = Window(source.file, source.size, _PROBE)
+    alone: Window | None = None
     windows = [Window(source.file, source.size, chunk + MAX_RECORD + style.header) for _ in range(count)]
     position, number, turn = pcap_file.FIRST, 1, 0
     while position < source.size:
@@ -120,6 +120,7 @@ def items(source: Opened, chunk: int, share: int, table: Table, analysis: Analys
             position = sections[-1].end
         else:
             until = (first + count) * chunk
+            alone = alone or Window(source.file, source.size, chunk)
             for item, following in pcap_file.records(alone, style, position, number, until):
                 position = following
                 if isinstance(item, Batch):

@@ -261,7 +261,7 @@ class FlowTable:
 
     def _index(self, hashes: U64, rows: I64) -> None:
         """Make these rows the open flows of their keys; the latest of one key wins."""
-        by_hash = np.lexsort((rows, hashes))
+        by_hash = np.argsort(hashes, kind="stable")  # rows ascend
         hashes, rows = hashes[by_hash], rows[by_hash]
         last = np.append(hashes[1:] != hashes[:-1], True)
         # keys that share a hash are told apart in `_clashes`
@@ -281,9 +281,14 @@ class FlowTable:
                     self._clash(new)
             hashes, rows = hashes[~same], rows[~same]
         if len(hashes):
-            place = np.searchsorted(self._hashes, hashes)
-            self._hashes = np.insert(self._hashes, place, hashes)
-            self._rows = np.insert(self._rows, place, rows)
+            count = len(self._hashes) + len(hashes)
+            old = np.ones(count, dtype=np.bool_)
+            new = np.searchsorted(self._hashes, hashes) + np.arange(len(hashes))
+            old[new] = False
+            merged_hashes, merged_rows = np.empty(count, dtype=np.uint64), np.empty(count, dtype=np.int64)
+            merged_hashes[old], merged_rows[old] = self._hashes, self._rows
+            merged_hashes[new], merged_rows[new] = hashes, rows
+            self._hashes, self._rows = merged_hashes, merged_rows
 
     def _clash(self, row: int) -> None:
         self._clashes[self._key(row)] = row

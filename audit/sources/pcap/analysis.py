@@ -67,6 +67,7 @@ class Analysis:
         self.without_ip = 0  # packets
         self.known: list[Known | None] = []  # by row of the table
         self._alike: dict[tuple[object, ...], Known] = {}
+        self._servers: dict[tuple[object, ...], Known | None] = {}  # by the hello's name and the certificate
         self.unknown_links: dict[int, int] = {}
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
@@ -383,11 +384,23 @@ class Analysis:
         time = run.time[greeting.place]
         teller.number = run.number[greeting.place]
         teller.time = None if time == NO_TIME else time / 1e9
-        teller.hello(run.side[start], greeting.hello, "tls")
+        self.table.stage[row] = OVER
+        hello = greeting.hello
+        server = hello.sni, hello.ech, greeting.names
+        familiar = self._servers.get(server) if self.known[row] is None else None
+        if familiar is not None:  # what its flow is called was made out before
+            teller.greeting(run.side[start], hello, "tls")
+            self.known[row] = familiar
+            return True
+        teller.hello(run.side[start], hello, "tls")
         for name in greeting.names:
             teller.name("certificate", name)
+        first = self.known[row] is None
         self._learn(row, teller)
-        self.table.stage[row] = OVER
+        if first:
+            if len(self._servers) >= _MAX_ALIKE:
+                self._servers.clear()
+            self._servers[server] = self.known[row]
         return True
 
     def _converse(
@@ -475,37 +488,28 @@ class Analysis:
         ]
         which = grouped.order[places[mine]]
         view = data.data
-        times = packets.time[which]
-        read = [
-            lookups.Datagram(number, time, side, said)
-            if (said := lookups.lookup(bytes(view[at + 2 : at + size]), carrier))
-            else None
-            for number, time, side, at, size, carrier in zip(
-                packets.number[which].tolist(),
-                (times / 1e9).tolist(),
-                (~grouped.ab[places[mine]]).astype(np.int64).tolist(),
+        said = [
+            lookups.lookup(bytes(view[at + 2 : at + size]), carrier)
+            for at, size, carrier in zip(
                 packets.payload[which].tolist(),
                 packets.carried[which].tolist(),
                 chain.from_iterable(map(repeat, carriers, sizes.tolist())),
                 strict=True,
             )
         ]
-        if (times == NO_TIME).any():
-            read = [
-                one and one._replace(time=None) if none else one
-                for one, none in zip(read, (times == NO_TIME).tolist(), strict=True)
-            ]
+        sides = (~grouped.ab[places[mine]]).astype(np.int64).tolist()
+        sent = list(zip(packets.number[which].tolist(), _seconds(packets.time[which]), sides, strict=True))
         told, at = [], 0
         for (row, teller), carrier, size in zip(
             self._tellers(rows).items(), carriers, sizes.tolist(), strict=True
         ):
-            said_here = [one for one in read[at : at + size] if one is not None]
-            at += size
-            good = len(said_here) == size and row not in self._datagrams
+            end = at + size
+            good = None not in said[at:end] and row not in self._datagrams
             told.append(good)
             if good:
-                lookups.tell(self._ledger, teller, carrier, said_here)
+                lookups.tell(self._ledger, teller, carrier, sent[at:end], said[at:end])
                 self._learn(row, teller)
+            at = end
         return mine[np.repeat(np.array(told, dtype=np.bool_), sizes)]
 
     def _rest_of_quic(self, data: U8, at: I64, owners: I64, kinds: U8) -> None:
@@ -525,6 +529,14 @@ class Analysis:
             kinds[(kinds == payloads.PLAIN) & short] = (
                 payloads.QUIC_OR_PLAIN
             )  # it may look like text by chance
+
+
+def _seconds(times: I64) -> list[float | None]:
+    """Nanoseconds as seconds, None where there is no time."""
+    seconds: list[float | None] = (times / 1e9).tolist()
+    for index in np.flatnonzero(times == NO_TIME).tolist():
+        seconds[index] = None
+    return seconds
 
 
 def _counted(lengths: I64) -> I64:

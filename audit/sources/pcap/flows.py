@@ -282,12 +282,12 @@ class FlowTable:
             hashes, rows = hashes[~same], rows[~same]
         if len(hashes):
             count = len(self._hashes) + len(hashes)
-            old = np.ones(count, dtype=np.bool_)
-            new = np.searchsorted(self._hashes, hashes) + np.arange(len(hashes))
-            old[new] = False
+            added = np.searchsorted(self._hashes, hashes) + np.arange(len(hashes))
+            kept = np.ones(count, dtype=np.bool_)
+            kept[added] = False
             merged_hashes, merged_rows = np.empty(count, dtype=np.uint64), np.empty(count, dtype=np.int64)
-            merged_hashes[old], merged_rows[old] = self._hashes, self._rows
-            merged_hashes[new], merged_rows[new] = hashes, rows
+            merged_hashes[kept], merged_rows[kept] = self._hashes, self._rows
+            merged_hashes[added], merged_rows[added] = hashes, rows
             self._hashes, self._rows = merged_hashes, merged_rows
 
     def _clash(self, row: int) -> None:

@@ -16,6 +16,9 @@ from audit.records import Dns
 from audit.sources.pcap.ledger import Ledger
 from audit.sources.pcap.telling import LOCAL, Carrier, Teller, given_names, type_name
 
+Sent = tuple[int, float | None, int]
+"""Number and time of a packet, and the side that sent it."""
+
 _MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
 
 
@@ -27,13 +30,7 @@ class Lookup(NamedTuple):
     resolved: tuple[tuple[str, str, str], ...]
 
 
-class Datagram(NamedTuple):
-    """A message as it was sent."""
-
-    number: int
-    time: float | None
-    side: int
-    said: Lookup
+_NOTHING = Lookup((), ())
 
 
 def lookup(message: bytes, carrier: Carrier) -> Lookup | None:
@@ -63,11 +60,14 @@ def _read(message: bytes, carrier: Carrier) -> Lookup | None:
 _kept = lru_cache(maxsize=4_096)(_read)
 
 
-def tell(ledger: Ledger, teller: Teller, carrier: Carrier, datagrams: Sequence[Datagram]) -> None:
-    """Tell the lookups of one flow."""
+def tell(
+    ledger: Ledger, teller: Teller, carrier: Carrier, sent: Sequence[Sent], said: Sequence[Lookup | None]
+) -> None:
+    """Tell the lookups of one flow: how each was sent, and what it says."""
     rows, add = ledger.said.rows[Dns], ledger.resolved.add
     first, ends, count, local = teller.first, teller.ends, teller.count, LOCAL.get(carrier)
-    for number, time, side, (questions, resolved) in datagrams:
+    for (number, time, side), one in zip(sent, said, strict=True):
+        questions, resolved = one or _NOTHING
         direction = teller.direction(side)
         for question in questions:
             rows.append((number, first, count, time, *ends, None, direction, *question))

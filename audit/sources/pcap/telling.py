@@ -8,6 +8,7 @@ handed over as sent; nothing is decoded here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
@@ -210,11 +211,17 @@ class Teller:
             self._tell(DeviceName(**device, time=self.time, name=name.rstrip("."), by=by))
 
     def hello(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
-        """A ClientHello that `side` sent."""
+        """A ClientHello that `side` sent, and what it says of the flow."""
         if self.ring is not None:
             self.ring.keys.meet(hello.random)
-        offered = set(hello.versions) or {hello.version}
-        newest = next((_VERSIONS[version] for version in _CLIENT_OFFERS if version in offered), None)
+        self.greeting(side, hello, transport)
+        self.name("sni", hello.sni)
+        reason = "quic" if transport == "quic" else "no_key"
+        self.observed("metadata_only", "ech" if hello.ech else reason)
+
+    def greeting(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
+        """A ClientHello alone."""
+        newest = _newest(hello.versions, hello.version)
         host = hello.sni.lower().rstrip(".") if hello.sni else None
         fingerprint = ja4.ja4(hello, _JA4[transport])
         resumes = hello.psk if newest in _WITH_PSK else None
@@ -222,9 +229,6 @@ class Teller:
             Tls, self.time, host, self.direction(side), hello.sni, hello.alpn, newest, hello.ech, fingerprint,
             transport, resumes,
         )  # fmt: skip
-        self.name("sni", hello.sni)
-        reason = "quic" if transport == "quic" else "no_key"
-        self.observed("metadata_only", "ech" if hello.ech else reason)
 
     def google_hello(self, side: int, sni: str | None, version: str | None) -> None:
         """The CHLO of Google's QUIC before the IETF's."""
@@ -292,6 +296,13 @@ class Teller:
         """It could have been opened, had it been recorded from its beginning on."""
         self.observed("metadata_only", "lost")
         self.gap("lost", None, "its beginning was not recorded, so no secret can be told to be its own")
+
+
+@lru_cache(maxsize=256)
+def _newest(versions: tuple[int, ...], version: int) -> str | None:
+    """The newest of the versions that a hello offers."""
+    offered = versions or (version,)
+    return next((_VERSIONS[one] for one in _CLIENT_OFFERS if one in offered), None)
 
 
 def type_name(number: int, carrier: Carrier) -> str:

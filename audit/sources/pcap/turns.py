@@ -67,8 +67,8 @@ _ODD = _Section(0, 0, 0, 0, [], plain=False)
 
 
 class Table:
-    """What the processes share, made before they part: a line between any two of them, and room on the table for
-    what one deals to another, twice, as one may be a round ahead."""
+    """What the processes share, made before they part: a line between any two of them, and room for what one deals
+    to another, twice: who plays a turn has taken all of the turn before, so what is two turns old is done with."""
 
     def __init__(self, count: int, lines: list[list[Connection | None]]) -> None:
         self.count = count
@@ -93,35 +93,36 @@ def items(source: Opened, chunk: int, share: int, table: Table, analysis: Analys
     """What stands in a pcap file: packets as they were dealt to `share`, and as they stand where all read alike.
     The bytes of other processes' windows are only there if payloads are to be read."""
     table.sit(share)
-    count, shares, payloads = table.count, analysis.shares, analysis.reads_payloads
-    probe = Window(source.file, source.size, _PROBE)
-    style = pcap_file.style_at(probe)
-    if style is None:
-        return
+    player = _Player(source, chunk, share, table, analysis.shares)
+    others: Window | None = None
     alone: Window | None = None
-    windows = [Window(source.file, source.size, chunk + MAX_RECORD + style.header) for _ in range(count)]
     position, number, turn = pcap_file.FIRST, 1, 0
+    ahead = False
     while position < source.size:
-        first = turn * count
-        dealer = _Dealer(table, share, turn & 1)
-        begin = None if share else position
-        mine = _section(windows[share], probe, style, (first + share) * chunk, chunk, begin, dealer, shares)
-        sections = dealer.exchange(mine)
+        if not ahead:
+            player.play(turn, position)
+        sections = player.sections()
+        ahead = False
         if _agree(sections, position, source.size):
-            for who, section in enumerate(sections):
+            own = player.window
+            hands = [player.taken(who, section.dealt[share]) for who, section in enumerate(sections)]
+            position = sections[-1].end
+            if position < source.size:  # so nobody waits for a process that has more to read in this round
+                player.play(turn + 1, position)
+                ahead = True
+            for who, (section, packets) in enumerate(zip(sections, hands, strict=True)):
                 if section.packets:
-                    window = windows[who]
-                    if who != share and payloads:
+                    window = own
+                    if who != share and analysis.reads_payloads:
+                        window = others = others or player.opened()
                         window.read(section.begin)
-                    packets = dealer.taken(who, section.dealt[share])
                     packets.number += number
                     number += section.packets
                     yield Dealt(window.data, packets, section.without_ip, number)
-            position = sections[-1].end
         else:
-            until = (first + count) * chunk
+            until = (turn + 1) * table.count * chunk
             alone = alone or Window(source.file, source.size, chunk)
-            for item, following in pcap_file.records(alone, style, position, number, until):
+            for item, following in pcap_file.records(alone, player.style, position, number, until):
                 position = following
                 if isinstance(item, Batch):
                     number = item.number + len(item.start)
@@ -138,52 +139,79 @@ def _agree(sections: list[_Section], position: int, size: int) -> bool:
     return position <= size
 
 
-def _section(
-    window: Window, probe: Window, style: pcap_file.Style, nominal: int, chunk: int, begin: int | None,
-    dealer: _Dealer, shares: Shares,
-) -> _Section:  # fmt: skip
-    """Walk one's own window, from the record at `begin` or, if that is not known, from the first in it."""
-    if nominal >= window.size:
-        return _Section(window.size, window.size, 0, 0, [0] * dealer.count, plain=True)
-    if begin is None:
-        begin = pcap_file.first_record(probe, style, nominal)
-    stop = nominal + chunk
-    if begin >= stop:
-        return _ODD
-    window.read(begin)
-    found = pcap_file.section(window, style, stop - begin)
-    if found is None:
-        return _ODD
-    batch, used = found
-    packets, _, unknown = walk(batch)
-    if unknown:
-        return _ODD
-    dealt = dealer.deal(packets, shares(packets))
-    if dealt is None:
-        return _ODD
-    count = len(batch.start)
-    return _Section(begin, begin + used, count, count - len(packets), dealt, plain=True)
+class _Player:
+    """One process at the table: it walks its window of a turn, deals, and takes what the others dealt."""
 
-
-class _Dealer:
-    """One round of one process."""
-
-    def __init__(self, table: Table, share: int, half: int) -> None:
-        self.count = table.count
-        self._table, self._share, self._half = table, share, half
+    def __init__(self, source: Opened, chunk: int, share: int, table: Table, shares: Shares) -> None:
+        self._source, self._chunk = source, chunk
+        self._share, self._table, self._shares = share, table, shares
+        self._probe = Window(source.file, source.size, _PROBE)
+        style = pcap_file.style_at(self._probe)
+        if style is None:
+            raise ValueError("turns are taken at pcap files only")
+        self.style = style
+        self._windows = [self.opened(), self.opened()]  # the one before may still be read
+        self._turn = 0
         self._own = empty(0)
+        self._said = _ODD
 
-    def deal(self, packets: Packets, owners: I64) -> list[int] | None:
+    @property
+    def window(self) -> Window:
+        """One's own window of the latest turn."""
+        return self._windows[self._turn & 1]
+
+    def opened(self) -> Window:
+        """A window in which a chunk and the last record in it have room."""
+        return Window(self._source.file, self._source.size, self._chunk + MAX_RECORD + self.style.header)
+
+    def play(self, turn: int, position: int) -> None:
+        """Walk and deal one's own window of a turn, of which the first begins at `position`, and say so."""
+        self._turn = turn
+        nominal = (turn * self._table.count + self._share) * self._chunk
+        self._said = self._section(nominal, None if self._share else position)
+        said = _encode(self._said)
+        for line in self._table.lines[self._share]:
+            if line is not None:
+                line.send_bytes(said)
+
+    def sections(self) -> list[_Section]:
+        """What every process said of its window in this turn, in the order of the windows."""
+        lines = self._table.lines[self._share]
+        return [self._said if line is None else _decode(line.recv_bytes()) for line in lines]
+
+    def _section(self, nominal: int, begin: int | None) -> _Section:
+        """Walk the window, from the record at `begin` or, if that is not known, from the first in it."""
+        size = self._source.size
+        if nominal >= size:
+            return _Section(size, size, 0, 0, [0] * self._table.count, plain=True)
+        if begin is None:
+            begin = pcap_file.first_record(self._probe, self.style, nominal)
+        stop = nominal + self._chunk
+        if begin >= stop:
+            return _ODD
+        self.window.read(begin)
+        found = pcap_file.section(self.window, self.style, stop - begin)
+        if found is None:
+            return _ODD
+        batch, used = found
+        packets, _, unknown = walk(batch)
+        dealt = None if unknown else self._deal(packets)
+        if dealt is None:
+            return _ODD
+        count = len(batch.start)
+        return _Section(begin, begin + used, count, count - len(packets), dealt, plain=True)
+
+    def _deal(self, packets: Packets) -> list[int] | None:
         """Lay out for each process what is its own; how many that are, None where there is not the room."""
-        parts = packets.part != WHOLE
+        owners, parts = self._shares(packets), packets.part != WHOLE
         dealt = []
-        for who in range(self.count):
+        for who in range(self._table.count):
             rows = np.flatnonzero((owners == who) | parts)
             dealt.append(len(rows))
             if who == self._share:
                 self._own = packets.take(rows)
                 continue
-            room = self._table.room[self._share][who][self._half]
+            room = self._table.room[self._share][who][self._turn & 1]
             at = 0
             for name, kind in _SENT.items():
                 end = at + len(rows) * np.dtype(kind).itemsize
@@ -193,20 +221,11 @@ class _Dealer:
                 at = end + -end % 8
         return dealt
 
-    def exchange(self, mine: _Section) -> list[_Section]:
-        """What every process says of its window, in the order of the windows."""
-        lines = self._table.lines[self._share]
-        said = _encode(mine)
-        for line in lines:
-            if line is not None:
-                line.send_bytes(said)
-        return [mine if line is None else _decode(line.recv_bytes()) for line in lines]
-
     def taken(self, who: int, count: int) -> Packets:
-        """What `who` dealt to this process."""
+        """What `who` dealt to this process in this turn; a copy, as the room is used again."""
         if who == self._share:
             return self._own
-        room = self._table.room[who][self._share][self._half]
+        room = self._table.room[who][self._share][self._turn & 1]
         packets, at = empty(count), 0
         for name, kind in _SENT.items():
             getattr(packets, name)[:] = np.frombuffer(room, dtype=kind, count=count, offset=at)

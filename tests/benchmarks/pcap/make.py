@@ -1,14 +1,14 @@
 """Makes the captures that the speed benchmark reads, from real ones: deterministically, whatever the machine.
 
-    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 520000000 [SOURCE...]
-    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 520000000 [SOURCE...]
+    python tests/benchmarks/pcap/make.py mixed OUT.pcap --bytes 760000000 [SOURCE...]
+    python tests/benchmarks/pcap/make.py long  OUT.pcap --bytes 760000000 [SOURCE...]
 
 Without sources it takes the captures of this project.
 
 `mixed` repeats all connections of the sources, each time between other addresses and ports, with other
 QUIC connection ids (Initial packets are encrypted anew, else their names could not be read), every fourth
 time inside a VLAN and every fourth time with its IPv4 packets turned into IPv6. `long` repeats the data of
-the longest TCP connections in each source with advancing sequence numbers. Addresses come from ranges for
+the sixteen TCP connections of most packets with advancing sequence numbers. Addresses come from ranges for
 documentation and benchmarks only (RFC 2544, RFC 3849).
 """
 
@@ -92,22 +92,21 @@ def six(data: bytes) -> bytes:
 
 
 def reseal(datagram: bytes, serial: int, known: dict[bytes, bytes]) -> bytes:
-    """A client's Initial under another connection id; anything else as it is."""
+    """An Initial of a connection that gets another connection id; anything else as it is. `known` are the first
+    ids of connections by those that their clients chose for themselves."""
     try:
         parts = quic.packets(datagram)
     except ValueError:
         return datagram
-    if (
-        not parts
-        or parts[0].kind is not quic.Kind.INITIAL
-        or parts[0].version != quic.V1
-        or len(parts[0].dcid) < 8
-    ):
+    if not parts or parts[0].kind is not quic.Kind.INITIAL or parts[0].version != quic.V1:
         return datagram
     packet = parts[0]
-    old = known.setdefault(packet.scid or packet.dcid, packet.dcid)
-    opened = quic.initial_protection(packet.version, old, server=False).open(datagram, packet)
-    if opened is None or packet.dcid != old:
+    answers = packet.dcid in known
+    if not answers and len(packet.dcid) < 8:
+        return datagram
+    old = known[packet.dcid] if answers else known.setdefault(packet.scid or packet.dcid, packet.dcid)
+    opened = quic.initial_protection(packet.version, old, server=answers).open(datagram, packet)
+    if opened is None or not (answers or packet.dcid == old):
         return datagram
     number, frames, first = opened
     fresh = bytes(
@@ -115,12 +114,14 @@ def reseal(datagram: bytes, serial: int, known: dict[bytes, bytes]) -> bytes:
     )
     fresh += old[8:]
     size = (first & 3) + 1
-    header = bytes([first]) + datagram[packet.start + 1 : packet.start + 6] + fresh
-    header += datagram[packet.start + 6 + len(old) : packet.number] + number.to_bytes(size, "big")
-    secret = quic.expand_label(quic._initial_secret(packet.version, fresh), "client in", 32)
+    header = bytes([first]) + datagram[packet.start + 1 : packet.start + 6]
+    header += packet.dcid if answers else fresh
+    header += datagram[packet.start + 6 + len(packet.dcid) : packet.number] + number.to_bytes(size, "big")
+    label = "server in" if answers else "client in"
+    secret = quic.expand_label(quic._initial_secret(packet.version, fresh), label, 32)
     key, nonce, mask_key = (
-        quic.expand_label(secret, label, length)
-        for label, length in (("quic key", 16), ("quic iv", 12), ("quic hp", 16))
+        quic.expand_label(secret, name, length)
+        for name, length in (("quic key", 16), ("quic iv", 12), ("quic hp", 16))
     )
     sealed = AESGCM(key).encrypt((int.from_bytes(nonce, "big") ^ number).to_bytes(12, "big"), frames, header)
     sample = sealed[4 - size : 20 - size]
@@ -262,7 +263,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("mixed", "long"))
     parser.add_argument("out", type=Path)
     parser.add_argument("sources", type=Path, nargs="*")
-    parser.add_argument("--bytes", type=int, default=520_000_000)
+    parser.add_argument("--bytes", type=int, default=760_000_000)
     options = parser.parse_intermixed_args()
     sources = options.sources or sorted((ROOT / "captures").glob("*/*.pcap*"))
     (mixed if options.kind == "mixed" else long)(options.out, options.bytes, sources)

@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import asdict, fields
 
 from audit.assessment.clock import rfc3339, rfc3339_at, rfc3339_of
-from audit.cli.following import following
 from audit.cli.targets import keys_option, path_of
 from audit.protocols import grpc
 from audit.protocols.malformed import Malformed
@@ -61,6 +60,8 @@ def inspect(
     gc.set_threshold(30_000)  # records come and go by the thousand, and hold no cycles
     out = sys.stdout.buffer
     if follow:
+        from audit.cli.following import following
+
         with following(capture) as more:
             for line in _told(more.path, capture, wanted._replace(more=more), ids):
                 out.write(inert_json(line))

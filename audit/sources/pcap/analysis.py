@@ -20,7 +20,7 @@ from audit.sources.pcap.batch import I64, NO_TIME, U8, Batch, Secrets
 from audit.sources.pcap.flows import FlowTable, Grouped
 from audit.sources.pcap.fragments import Fragments
 from audit.sources.pcap.ledger import Answers, Ends, Ledger, Said
-from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Packets, walk
+from audit.sources.pcap.packets import SCTP, TCP, UDP, WHOLE, Dealt, Packets, walk
 from audit.sources.pcap.phased import Phased, Span
 from audit.sources.pcap.streams import UNKNOWN
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # what reads payloads is imported when there is one to read
     from audit.sources.pcap.datagrams import Datagrams
     from audit.sources.pcap.decryption.ring import KeyRing
     from audit.sources.pcap.telling import Teller
-    from audit.sources.pcap.turns import Dealt
 
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})

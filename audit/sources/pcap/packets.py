@@ -82,6 +82,16 @@ class Packets:
         return len(self.number)
 
 
+class Dealt(NamedTuple):
+    """The packets of a window that belong to one share (and all that are parts of others), where their bytes are,
+    how many packets of the window have no IP, and the number behind its last one."""
+
+    data: U8
+    packets: Packets
+    without_ip: int
+    end: int
+
+
 _TYPES = {"I64": np.int64, "U64": np.uint64, "U8": np.uint8, "U16": np.uint16}
 _COLUMNS = {column.name: np.dtype(_TYPES[str(column.type)]) for column in fields(Packets)}
 

@@ -17,20 +17,11 @@ from typing import Any
 from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
-from audit.sources.pcap import (
-    addresses,
-    listing,
-    pcap_file,
-    pcapng_file,
-    rare,
-    sharing,
-    snoop_file,
-    turns,
-    window,
-)
+from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, snoop_file, window
 from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.ledger import Answers, Said, Told
+from audit.sources.pcap.packets import Dealt
 from audit.sources.pcap.phased import Span
 from audit.sources.shape import AsRecords, Shape
 
@@ -64,7 +55,7 @@ def read(
         BadCapture: there is no packet in it, and damage; or a key log cannot be read.
     """
     wanted = frozenset(kinds)
-    count = jobs if sharing.possible() and source.size >= _WORTH_SHARING and more is None else 1
+    count = jobs if hasattr(os, "fork") and source.size >= _WORTH_SHARING and more is None else 1
     gaps: list[Gap] = []
     spans = [
         Span(phase.id, _nanoseconds(phase.start), None if phase.end is None else _nanoseconds(phase.end))
@@ -80,7 +71,12 @@ def read(
     # who gives keys and asks for flows or gaps wants to know what was opened
     looked_at = wanted | _OPENED if keys and wanted & {"flow", "gap"} else wanted
 
-    table = turns.Table(count, sharing.lines(count)) if count > 1 and turns.possible(source) else None
+    table = None
+    if count > 1:  # who reads alone need not wait for these
+        from audit.sources.pcap import sharing, turns
+
+        if turns.possible(source):
+            table = turns.Table(count, sharing.lines(count))
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
@@ -88,16 +84,13 @@ def read(
         )
         damages: list[Gap] = []
         number = 1
-        for item in (
-            items(source, chunk, more)
-            if table is None
-            else turns.items(source, chunk, share, table, analysis)
-        ):
+        stream = table.items(source, chunk, share, analysis) if table else items(source, chunk, more)
+        for item in stream:
             if isinstance(item, Batch):
                 analysis.refresh()
                 yield _shaped(analysis.batch(item), capture, wanted, shape)
                 number = item.number + len(item.start)
-            elif isinstance(item, turns.Dealt):
+            elif isinstance(item, Dealt):
                 analysis.refresh()
                 yield _shaped(analysis.dealt(item), capture, wanted, shape)
                 number = item.end
@@ -126,7 +119,7 @@ def read(
                 made = shape.flows(columns, apart=count > 1)
                 yield list(zip(numbers, numbers, repeat(0), made, strict=False))
 
-    for told in sharing.shared(count, steps):
+    for told in sharing.shared(count, steps) if count > 1 else steps(0, lambda mine: mine):
         yield from map(itemgetter(3), told)
     if "gap" in wanted:
         yield from map(shape.record, gaps)

@@ -2,7 +2,6 @@
 
 The first share is this process's own, the others run in forked ones that see the same open file. All take
 the same steps; what they tell in a step is merged by its place, so the result is that of one process.
-Where processes cannot be forked, one does it all.
 """
 
 from __future__ import annotations
@@ -22,11 +21,6 @@ of names, for what all shares know of them."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _told = msgspec.msgpack.Decoder(list[tuple[int, int, int, AnyRecord | bytes]])
-
-
-def possible() -> bool:
-    """Whether processes can be forked here."""
-    return "fork" in multiprocessing.get_all_start_methods()
 
 
 def lines(count: int) -> list[list[Connection | None]]:

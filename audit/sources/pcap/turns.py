@@ -11,7 +11,6 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,9 +18,9 @@ import numpy as np
 from audit.sources.opening import Opened
 from audit.sources.pcap import pcap_file
 from audit.sources.pcap.analysis import Analysis
-from audit.sources.pcap.batch import I64, MAX_RECORD, U8, Batch, Item
+from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Item
 from audit.sources.pcap.link import LINKS
-from audit.sources.pcap.packets import WHOLE, Packets, empty, walk
+from audit.sources.pcap.packets import WHOLE, Dealt, Packets, empty, walk
 from audit.sources.pcap.window import Window
 
 _ROOM = 16 << 20  # bytes that one process can deal to another in one round
@@ -36,16 +35,6 @@ _SENT = {
 
 Shares = Callable[[Packets], I64]
 """Which share of the flows each packet belongs to (see `Analysis.shares`)."""
-
-
-class Dealt(NamedTuple):
-    """The packets of a window that belong to one share (and all that are parts of others), where their bytes are,
-    how many packets of the window have no IP, and the number behind its last one."""
-
-    data: U8
-    packets: Packets
-    without_ip: int
-    end: int
 
 
 class _Section(msgspec.Struct, array_like=True):
@@ -75,7 +64,49 @@ class Table:
         self.lines = lines
         self.room = [[[mmap.mmap(-1, _ROOM) for _ in (0, 1)] for _ in range(count)] for _ in range(count)]
 
-    def sit(self, share: int) -> None:
+    def items(self, source: Opened, chunk: int, share: int, analysis: Analysis) -> Iterator[Item | Dealt]:
+        """What stands in a pcap file: packets as they were dealt to `share`, and as they stand where all read alike.
+        The bytes of other processes' windows are only there if payloads are to be read."""
+        self._sit(share)
+        player = _Player(source, chunk, share, self, analysis.shares)
+        others: Window | None = None
+        alone: Window | None = None
+        position, number, turn = pcap_file.FIRST, 1, 0
+        ahead = False
+        while position < source.size:
+            if not ahead:
+                player.play(turn, position)
+            sections = player.sections()
+            ahead = False
+            if _agree(sections, position, source.size):
+                own = player.window
+                hands = [player.taken(who, section.dealt[share]) for who, section in enumerate(sections)]
+                position = sections[-1].end
+                if (
+                    position < source.size
+                ):  # so nobody waits for a process that has more to read in this round
+                    player.play(turn + 1, position)
+                    ahead = True
+                for who, (section, packets) in enumerate(zip(sections, hands, strict=True)):
+                    if section.packets:
+                        window = own
+                        if who != share and analysis.reads_payloads:
+                            window = others = others or player.opened()
+                            window.read(section.begin)
+                        packets.number += number
+                        number += section.packets
+                        yield Dealt(window.data, packets, section.without_ip, number)
+            else:
+                until = (turn + 1) * self.count * chunk
+                alone = alone or Window(source.file, source.size, chunk)
+                for item, following in pcap_file.records(alone, player.style, position, number, until):
+                    position = following
+                    if isinstance(item, Batch):
+                        number = item.number + len(item.start)
+                    yield item
+            turn += 1
+
+    def _sit(self, share: int) -> None:
         """Close the ends of all others, so that one that is gone can be told."""
         for who, ends in enumerate(self.lines):
             for line in ends:
@@ -87,47 +118,6 @@ def possible(source: Opened) -> bool:
     """Whether turns can be taken at a capture: at a pcap file of a link type that is known."""
     style = pcap_file.style_at(Window(source.file, source.size, pcap_file.FIRST))
     return style is not None and not style.old and style.link in LINKS
-
-
-def items(source: Opened, chunk: int, share: int, table: Table, analysis: Analysis) -> Iterator[Item | Dealt]:
-    """What stands in a pcap file: packets as they were dealt to `share`, and as they stand where all read alike.
-    The bytes of other processes' windows are only there if payloads are to be read."""
-    table.sit(share)
-    player = _Player(source, chunk, share, table, analysis.shares)
-    others: Window | None = None
-    alone: Window | None = None
-    position, number, turn = pcap_file.FIRST, 1, 0
-    ahead = False
-    while position < source.size:
-        if not ahead:
-            player.play(turn, position)
-        sections = player.sections()
-        ahead = False
-        if _agree(sections, position, source.size):
-            own = player.window
-            hands = [player.taken(who, section.dealt[share]) for who, section in enumerate(sections)]
-            position = sections[-1].end
-            if position < source.size:  # so nobody waits for a process that has more to read in this round
-                player.play(turn + 1, position)
-                ahead = True
-            for who, (section, packets) in enumerate(zip(sections, hands, strict=True)):
-                if section.packets:
-                    window = own
-                    if who != share and analysis.reads_payloads:
-                        window = others = others or player.opened()
-                        window.read(section.begin)
-                    packets.number += number
-                    number += section.packets
-                    yield Dealt(window.data, packets, section.without_ip, number)
-        else:
-            until = (turn + 1) * table.count * chunk
-            alone = alone or Window(source.file, source.size, chunk)
-            for item, following in pcap_file.records(alone, player.style, position, number, until):
-                position = following
-                if isinstance(item, Batch):
-                    number = item.number + len(item.start)
-                yield item
-        turn += 1
 
 
 def _agree(sections: list[_Section], position: int, size: int) -> bool:

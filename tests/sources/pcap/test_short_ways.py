@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.packet import Packet, Raw
+from scapy.utils import PcapNgReader, wrpcap
 
 from audit.records import AnyRecord, Dns, Tls
 from audit.sources import BadCapture
@@ -28,8 +32,6 @@ def told(path: Path, monkeypatch: pytest.MonkeyPatch, *, short: bool) -> list[An
 
 def bare(folder: Path) -> Path:
     """The project's own capture as a pcap, which carries no secrets."""
-    from scapy.utils import PcapNgReader, wrpcap
-
     path = folder / "bare.pcap"
     with PcapNgReader(str(PHONE)) as reader:
         wrpcap(str(path), list(reader))
@@ -66,3 +68,46 @@ def test_they_tell_the_same_of_every_capture(monkeypatch: pytest.MonkeyPatch) ->
     for capture in corpus.captures():
         path = corpus.CORPUS / "captures" / capture
         assert told(path, monkeypatch, short=True) == told(path, monkeypatch, short=False), capture
+
+
+def disturbed(packets: list[Packet], chance: random.Random) -> list[Packet]:
+    """The same packets as a bad line and a bad recorder leave them: late, twice, lost, cut, in other portions."""
+    packets = [packet.copy() for packet in packets]
+    for _ in range(chance.randrange(1, 40)):
+        at = chance.randrange(len(packets) - 1)
+        packet, kind = packets[at], chance.randrange(6)
+        if kind == 0:
+            del packets[at]
+        elif kind == 1:
+            packets.insert(chance.randrange(at, min(at + 9, len(packets))), packet.copy())
+        elif kind == 2:
+            packets[at], packets[at + 1] = packets[at + 1], packets[at]
+        elif TCP in packet and kind == 3:
+            packet[TCP].flags = chance.choice(["FA", "R", "RA", "SA", "PA", "P"])
+        elif TCP in packet and Raw in packet and kind == 4:
+            data = bytes(packet[Raw])
+            cut = chance.randrange(len(data))
+            parts = [packet, packet.copy()]
+            for part, begin, end in ((parts[0], 0, cut), (parts[1], cut, len(data))):
+                part[TCP].seq = (packet[TCP].seq + begin) % (1 << 32) if begin else part[TCP].seq
+                part[Raw].load = data[begin:end]
+                del part[IP].len, part[IP].chksum, part[TCP].chksum
+            packets[at : at + 1] = parts
+        elif Raw in packet and kind == 5:
+            data = bytearray(bytes(packet[Raw]))
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            packet[Raw].load = bytes(data)
+    return packets
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_they_tell_the_same_of_disturbed_traffic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    with PcapNgReader(str(PHONE)) as reader:
+        whole = [packet for packet in reader if IP in packet]
+    begin = chance.randrange(len(whole) - 200)
+    path = tmp_path / "disturbed.pcap"
+    wrpcap(str(path), disturbed(whole[begin : begin + 200], chance))
+    assert told(path, monkeypatch, short=False) == told(path, monkeypatch, short=True)

@@ -84,7 +84,9 @@ def disturbed(packets: list[Packet], chance: random.Random) -> list[Packet]:
             packets[at], packets[at + 1] = packets[at + 1], packets[at]
         elif TCP in packet and kind == 3:
             packet[TCP].flags = chance.choice(["FA", "R", "RA", "SA", "PA", "P"])
-        elif TCP in packet and Raw in packet and kind == 4:
+        elif Raw not in packet or not packet[Raw].load:
+            continue
+        elif TCP in packet and kind == 4:
             data = bytes(packet[Raw])
             cut = chance.randrange(len(data))
             parts = [packet, packet.copy()]
@@ -93,7 +95,7 @@ def disturbed(packets: list[Packet], chance: random.Random) -> list[Packet]:
                 part[Raw].load = data[begin:end]
                 del part[IP].len, part[IP].chksum, part[TCP].chksum
             packets[at : at + 1] = parts
-        elif Raw in packet and kind == 5:
+        elif kind == 5:
             data = bytearray(bytes(packet[Raw]))
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
             packet[Raw].load = bytes(data)

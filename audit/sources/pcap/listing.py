@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.sources.pcap import addresses
-from audit.sources.pcap.analysis import Analysis, Known
+from audit.sources.pcap.analysis import Analysis
 from audit.sources.pcap.batch import I64, Bools
 from audit.sources.pcap.flows import SIDES
+from audit.sources.pcap.knowledge import Known
 from audit.sources.pcap.ledger import Resolved
 from audit.sources.pcap.packets import SCTP, TCP, UDP
 from audit.sources.shape import Columns

@@ -120,8 +120,8 @@ def test_accounting_alone_touches_no_payload(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise AssertionError("a payload was read")
 
-    monkeypatch.setattr("audit.sources.pcap.analysis.Analysis._tcp", refuse)
-    monkeypatch.setattr("audit.sources.pcap.analysis.Analysis._udp", refuse)
+    monkeypatch.setattr("audit.sources.pcap.tcp_flows.TcpFlows.read", refuse)
+    monkeypatch.setattr("audit.sources.pcap.udp_flows.UdpFlows.read", refuse)
     (flow,) = craft.read(tmp_path, craft.pcap(conversation()), kinds={"flow"})
     assert isinstance(flow, Flow)
     assert flow.reason == "payloads were not read"

@@ -13,7 +13,7 @@ from audit.cli.inspect import _Lines
 from audit.records import AnyRecord, Http
 from audit.sources import BadCapture
 from audit.sources.opening import opened
-from audit.sources.pcap import analysis, reading
+from audit.sources.pcap import reading, tcp_flows
 from audit.sources.pcap.conversation import Conversation
 from audit.sources.pcap.streams import Half, Piece
 from audit.sources.shape import AsRecords
@@ -102,7 +102,7 @@ def test_disorder_and_loss_say_the_same_with_and_without_bodies(
     folder = tmp_path_factory.mktemp("stepping")
     whole = told(folder, packets, bodies=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analysis, "_BLOCK", block)
+        patch.setattr(tcp_flows, "_BLOCK", block)
         assert told(folder, packets, bodies=False) == whole
 
 

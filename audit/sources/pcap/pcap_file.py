@@ -23,6 +23,8 @@ from audit.sources.pcap.window import Window
 LANE = 64 << 10
 FIRST = 24  # where the first record stands, behind the file header
 _CHAIN = 3  # plausible headers in a row that prove a place to resume
+_SURE = 8  # as many as leave hardly a doubt
+_TRIES = 32  # places in a lane at which a header is sought
 _SEARCH = 64 << 10  # bytes of a lane in which a header is sought
 _FEW = 32  # lanes below which the plain walk is as fast
 _STEPS = 64  # of all lanes, before those that are done are left behind
@@ -108,7 +110,7 @@ def section(window: Window, style: Style, size: int) -> tuple[Batch, int] | None
 def first_record(window: Window, style: Style, offset: int) -> int:
     """Where the first record behind `offset` seems to begin, the file's end if none does in reach."""
     window.read(offset)
-    found = _resume(window, style, min(window.length, 2 * MAX_RECORD))
+    found = _resume(window, style, min(window.length, 2 * MAX_RECORD), _SURE)
     return window.size if found == window.length else offset + found
 
 
@@ -144,14 +146,14 @@ def _resumed(window: Window, style: Style, damage: Damage) -> Damage:
     while True:
         window.read(at)
         end = window.length if window.ends else window.length - longest
-        found = _resume(window, style, end)
+        found = _resume(window, style, end, _CHAIN)
         if found < end or window.ends:
             return damage._replace(bytes=min(at + found, window.size) - damage.offset)
         at += end
 
 
-def _resume(window: Window, style: Style, end: int) -> int:
-    """The first position before `end` with a chain of plausible headers, else the window's length."""
+def _resume(window: Window, style: Style, end: int, links: int) -> int:
+    """The first position before `end` with a chain of so many plausible headers, else the window's length."""
     order = style.order + "u4"
     words = np.ndarray((len(window.raw) - 3,), dtype=order, buffer=window.raw, strides=(1,))
     for first in range(0, end, _SEARCH):
@@ -160,7 +162,7 @@ def _resume(window: Window, style: Style, end: int) -> int:
         plausible = (words[first + 4 : last + 4] < style.fraction) & (captured > 0)
         plausible &= (captured <= original) & (original <= MAX_RECORD)
         for candidate in np.flatnonzero(plausible):
-            if _chained(window, style, first + int(candidate), _CHAIN):
+            if _chained(window, style, first + int(candidate), links):
                 return first + int(candidate)
     return window.length
 
@@ -272,7 +274,7 @@ def _entries(window: Window, style: Style) -> list[int]:
     entries = [0]
     for lane in range(LANE, window.length - style.header, LANE):
         at, stop = lane, min(lane + LANE, lane + _SEARCH, window.length - style.header)
-        while True:
+        for _ in range(_TRIES):
             at = raw.find(pattern, at + shift, stop)
             if at < 0:
                 break

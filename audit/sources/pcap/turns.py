@@ -2,8 +2,8 @@
 deals the packets out, to every process those of its share of the flows.
 
 So no header is read twice. Where a window begins is guessed, and believed only if the one before it ends there;
-a round of windows in which anything is unusual (damage, a link type that nobody knows, more packets than there is
-room for) is read by every process as if it were alone. What is read is the same either way.
+where in a turn anything is unusual (damage, a link type that nobody knows, more packets than there is room for),
+its windows are read by every process as if it were alone. What is read is the same either way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from audit.sources.pcap.link import LINKS
 from audit.sources.pcap.packets import WHOLE, Dealt, Packets, empty, walk
 from audit.sources.pcap.window import Window
 
-_ROOM = 16 << 20  # bytes that one process can deal to another in one round
+_ROOM = 32 << 20  # bytes that one process can deal to all others in one turn
 _PROBE = 1 << 20  # bytes in which the first record of a window is sought
 _SENT = {
     "number": np.uint32, "time": np.int64, "src_hi": np.uint64, "src_lo": np.uint64, "dst_hi": np.uint64,
@@ -62,7 +62,8 @@ class Table:
     def __init__(self, count: int, lines: list[list[Connection | None]]) -> None:
         self.count = count
         self.lines = lines
-        self.room = [[[mmap.mmap(-1, _ROOM) for _ in (0, 1)] for _ in range(count)] for _ in range(count)]
+        size = _ROOM // count
+        self.room = [[[mmap.mmap(-1, size) for _ in (0, 1)] for _ in range(count)] for _ in range(count)]
 
     def items(self, source: Opened, chunk: int, share: int, analysis: Analysis) -> Iterator[Item | Dealt]:
         """What stands in a pcap file: packets as they were dealt to `share`, and as they stand where all read alike.
@@ -77,16 +78,13 @@ class Table:
             if not ahead:
                 player.play(turn, position)
             sections = player.sections()
-            ahead = False
             if _agree(sections, position, source.size):
                 own = player.window
                 hands = [player.taken(who, section.dealt[share]) for who, section in enumerate(sections)]
                 position = sections[-1].end
-                if (
-                    position < source.size
-                ):  # so nobody waits for a process that has more to read in this round
+                ahead = position < source.size
+                if ahead:  # nobody is to wait for a process that has more to read in this turn
                     player.play(turn + 1, position)
-                    ahead = True
                 for who, (section, packets) in enumerate(zip(sections, hands, strict=True)):
                     if section.packets:
                         window = own
@@ -104,6 +102,7 @@ class Table:
                     if isinstance(item, Batch):
                         number = item.number + len(item.start)
                     yield item
+                ahead = False
             turn += 1
 
     def _sit(self, share: int) -> None:

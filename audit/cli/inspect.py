@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
@@ -156,6 +156,10 @@ class _Lines:
         )
         lines = _encoder.encode_lines(list(rows))
         return lines.splitlines(keepends=True) if apart else [lines]
+
+    def together(self, made: Iterable[bytes]) -> list[bytes]:
+        lines = b"".join(made)
+        return [lines] if lines else []
 
 
 @lru_cache

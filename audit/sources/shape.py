@@ -38,6 +38,9 @@ class Shape(Protocol[T_co]):
     def flows(self, columns: Columns, *, apart: bool = True) -> Iterable[T_co]:
         """What is made of many flows, in order; one item each if they are wished for `apart`."""
 
+    def together(self, made: Iterable[Any]) -> Iterable[T_co]:
+        """All these, in the same order; if one is as good as many, as one."""
+
 
 class AsRecords:
     """Records stay as they are."""
@@ -54,6 +57,9 @@ class AsRecords:
         first, last = _seconds(columns["first"]), _seconds(columns["last"])
         columns = {**columns, "time": first, "first": first, "last": last}
         return [Flow(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+    def together(self, made: Iterable[Any]) -> Iterable[AnyRecord]:
+        return made
 
 
 def _seconds(times: Times) -> list[float | None]:

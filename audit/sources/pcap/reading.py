@@ -120,7 +120,7 @@ def read(
                 yield list(zip(numbers, numbers, repeat(0), made, strict=False))
 
     for told in sharing.shared(count, steps) if count > 1 else steps(0, lambda mine: mine):
-        yield from map(itemgetter(3), told)
+        yield from shape.together(map(itemgetter(3), told))
     if "gap" in wanted:
         yield from map(shape.record, gaps)
 

@@ -82,25 +82,28 @@ class Analysis:
         for link, packet_count in unknown.items():
             self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
         self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
-        return self._packets(batch.data, packets, batch.number + len(batch.start))
+        end = batch.number + len(batch.start)
+        return self._packets(batch.data, packets, end, mixed=self._shares > 1)
 
     def dealt(self, dealt: Dealt) -> Said:
         """The same of packets that another process may have walked."""
         self.without_ip += dealt.without_ip
-        return self._packets(dealt.data, dealt.packets, dealt.end)
+        parts = bool((dealt.packets.part != WHOLE).any())  # which are dealt to all
+        return self._packets(dealt.data, dealt.packets, dealt.end, mixed=parts)
 
     def shares(self, packets: Packets) -> I64:
         """Which share each packet's flow belongs to: the same for both directions."""
         divided = shares.by_ends if self._ring is None else shares.by_hosts
         return divided(packets, self._shares)
 
-    def _packets(self, data: U8, packets: Packets, end: int) -> Said:
-        """Read packets, of which the last is the one before packet `end`."""
+    def _packets(self, data: U8, packets: Packets, end: int, *, mixed: bool) -> Said:
+        """Read packets, of which the last is the one before packet `end`; those of other shares are among them if
+        they are `mixed`."""
         if not len(packets):
             return self._said()
         data, packets, counted = self.fragments.reassemble(data, packets)
         packets.carried[packets.part != WHOLE] = 0  # what fragments carry is read from their datagram
-        if self._shares > 1:
+        if mixed:
             mine = self.shares(packets) == self._share
             if not mine.all():
                 packets = packets.take(np.flatnonzero(mine))

@@ -9,6 +9,7 @@ Specification: draft-ietf-opsawg-pcap.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
@@ -271,14 +272,15 @@ def _entries(window: Window, style: Style) -> list[int]:
     seconds = struct.unpack_from(style.order + "I", raw, 0)[0]
     high = struct.pack(style.order + "I", seconds)
     pattern, shift = (high[2:4], 2) if style.order == "<" else (high[0:2], 0)
+    search = re.compile(re.escape(pattern)).search
     entries = [0]
     for lane in range(LANE, window.length - style.header, LANE):
         at, stop = lane, min(lane + LANE, lane + _SEARCH, window.length - style.header)
         for _ in range(_TRIES):
-            at = raw.find(pattern, at + shift, stop)
-            if at < 0:
+            found = search(raw, at + shift, stop)
+            if found is None:
                 break
-            at -= shift
+            at = found.start() - shift
             if at > entries[-1] and _chained(window, style, at, 2):
                 entries.append(at)
                 break

@@ -7,6 +7,7 @@ the next block whose two lengths agree. Specification: draft-ietf-opsawg-pcapng.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -120,10 +121,11 @@ def _block(window: Window, section: _Section, at: int) -> tuple[int, int, str]:
     if at + 12 > window.length:
         return 0, 0, ""
     raw = window.raw
-    if raw[at : at + 4] == b"\n\r\r\n":
-        if raw[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a":
+    head = bytes(raw[at : at + 12])
+    if head[:4] == b"\n\r\r\n":
+        if head[8:] == b"\x4d\x3c\x2b\x1a":
             section_order = "<"
-        elif raw[at + 8 : at + 12] == b"\x1a\x2b\x3c\x4d":
+        elif head[8:] == b"\x1a\x2b\x3c\x4d":
             section_order = ">"
         else:
             return 0, 0, "a section without a byte order"
@@ -160,13 +162,14 @@ def _damage(window: Window, section: _Section, at: int, problem: str) -> Damage:
 def _candidates(window: Window, section: _Section, end: int) -> Iterator[int]:
     """Positions before `end`, ascending, where the type of a block that could follow stands."""
     types = [b"\n\r\r\n", *(struct.pack(section.order + "I", kind) for kind in (_ENHANCED, _INTERFACE))]
-    following = [window.raw.find(kind, 0, end) for kind in types]
-    while any(place >= 0 for place in following):
-        best = min(place for place in following if place >= 0)
+    searches = [re.compile(re.escape(kind)).search for kind in types]
+    following = [search(window.raw, 0, end) for search in searches]
+    while places := [found.start() for found in following if found is not None]:
+        best = min(places)
         yield best
         following = [
-            window.raw.find(kind, best + 1, end) if place == best else place
-            for kind, place in zip(types, following, strict=True)
+            search(window.raw, best + 1, end) if found is not None and found.start() == best else found
+            for search, found in zip(searches, following, strict=True)
         ]
 
 

@@ -75,8 +75,9 @@ def read(
     if count > 1:  # who reads alone need not wait for these
         from audit.sources.pcap import sharing, turns
 
-        if turns.possible(source):
-            table = turns.Table(count, sharing.lines(count))
+        style = turns.style(source)
+        if style is not None:
+            table = turns.Table(style, count, sharing.lines(count), chunk)
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
@@ -84,7 +85,7 @@ def read(
         )
         damages: list[Gap] = []
         number = 1
-        stream = table.items(source, chunk, share, analysis) if table else items(source, chunk, more)
+        stream = table.items(source, share, analysis) if table else items(source, chunk, more)
         for item in stream:
             if isinstance(item, Batch):
                 analysis.refresh()

@@ -9,68 +9,79 @@ its windows are read by every process as if it were alone. What is read is the s
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.sources.opening import Opened
 from audit.sources.pcap import pcap_file
 from audit.sources.pcap.analysis import Analysis
-from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Item
+from audit.sources.pcap.batch import I64, MAX_RECORD, U8, Batch, Bools, Item
 from audit.sources.pcap.link import LINKS
 from audit.sources.pcap.packets import WHOLE, Dealt, Packets, empty, walk
-from audit.sources.pcap.window import Window
+from audit.sources.pcap.pcap_file import Style
+from audit.sources.pcap.window import PAD, Window
 
 _ROOM = 32 << 20  # bytes that one process can deal to all others in one turn
+_DEEP = 3  # turns whose windows are kept: one is walked ahead while another is still read elsewhere
 _PROBE = 1 << 20  # bytes in which the first record of a window is sought
-_SENT = {
+_SENT: dict[str, type] = {
     "number": np.uint32, "time": np.int64, "src_hi": np.uint64, "src_lo": np.uint64, "dst_hi": np.uint64,
     "dst_lo": np.uint64, "proto": np.uint8, "sport": np.uint16, "dport": np.uint16, "size": np.uint32,
     "payload": np.uint32, "carried": np.uint32, "sent": np.uint32, "flags": np.uint8, "seq": np.uint32,
-    "ack": np.uint32, "part": np.uint8, "ident": np.uint32, "more": np.uint8, "offset": np.uint32,
-    "valid": np.uint8,
+    "ack": np.uint32,
 }  # fmt: skip
+_OF_PARTS: dict[str, type] = {"part": np.uint8, "ident": np.uint32, "more": np.uint8, "offset": np.uint32}
 
+Sent = Mapping[str, type]
 Shares = Callable[[Packets], I64]
 """Which share of the flows each packet belongs to (see `Analysis.shares`)."""
 
 
 class _Section(msgspec.Struct, array_like=True):
     """What a process says of its window: where its first record begins and where the next window's should, how
-    many packets it holds, how many of them without IP, and how many are dealt to each. `plain` is False if it
-    is to be read by all."""
+    many packets it holds, how many of them without IP, how many are dealt to each, and whether there are parts
+    of datagrams among them. `plain` is False if it is to be read by all."""
 
     begin: int
     end: int
     packets: int
     without_ip: int
     dealt: list[int]
+    parts: bool
     plain: bool
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Section).decode
-_ODD = _Section(0, 0, 0, 0, [], plain=False)
+_NONE: I64 = np.zeros(0, dtype=np.int64)
+_ODD = _Section(0, 0, 0, 0, [], parts=False, plain=False)
 
 
 class Table:
-    """What the processes share, made before they part: a line between any two of them, and room for what one deals
-    to another, twice: who plays a turn has taken all of the turn before, so what is two turns old is done with."""
+    """What the processes share, made before they part: a line between any two of them, the windows of a few turns
+    side by side, and room for what one deals to another, twice: who plays a turn has taken all of the turn before,
+    so what is two turns old is done with."""
 
-    def __init__(self, count: int, lines: list[list[Connection | None]]) -> None:
+    def __init__(self, style: Style, count: int, lines: list[list[Connection | None]], chunk: int) -> None:
+        self.style = style
         self.count = count
         self.lines = lines
+        self.chunk = chunk
+        self.stride = chunk + MAX_RECORD + style.header + PAD  # a chunk, and the last record in it
+        self.windows = [mmap.mmap(-1, count * self.stride) for _ in range(_DEEP)]
         size = _ROOM // count
         self.room = [[[mmap.mmap(-1, size) for _ in (0, 1)] for _ in range(count)] for _ in range(count)]
 
-    def items(self, source: Opened, chunk: int, share: int, analysis: Analysis) -> Iterator[Item | Dealt]:
-        """What stands in a pcap file: packets as they were dealt to `share`, and as they stand where all read alike.
-        The bytes of other processes' windows are only there if payloads are to be read."""
+    def items(self, source: Opened, share: int, analysis: Analysis) -> Iterator[Item | Dealt]:
+        """What stands in a pcap file: the packets of each turn that were dealt to `share`, or all as they stand where
+        all read alike."""
         self._sit(share)
-        player = _Player(source, chunk, share, self, analysis.shares)
-        others: Window | None = None
+        player = _Player(source, share, self, analysis.shares)
         alone: Window | None = None
         position, number, turn = pcap_file.FIRST, 1, 0
         ahead = False
@@ -79,25 +90,18 @@ class Table:
                 player.play(turn, position)
             sections = player.sections()
             if _agree(sections, position, source.size):
-                own = player.window
-                hands = [player.taken(who, section.dealt[share]) for who, section in enumerate(sections)]
+                packets, data = player.taken(sections), player.data
                 position = sections[-1].end
                 ahead = position < source.size
                 if ahead:  # nobody is to wait for a process that has more to read in this turn
                     player.play(turn + 1, position)
-                for who, (section, packets) in enumerate(zip(sections, hands, strict=True)):
-                    if section.packets:
-                        window = own
-                        if who != share and analysis.reads_payloads:
-                            window = others = others or player.opened()
-                            window.read(section.begin)
-                        packets.number += number
-                        number += section.packets
-                        yield Dealt(window.data, packets, section.without_ip, number)
+                packets.number += number
+                number += sum(section.packets for section in sections)
+                yield Dealt(data, packets, sum(section.without_ip for section in sections), number)
             else:
-                until = (turn + 1) * self.count * chunk
-                alone = alone or Window(source.file, source.size, chunk)
-                for item, following in pcap_file.records(alone, player.style, position, number, until):
+                until = (turn + 1) * self.count * self.chunk
+                alone = alone or Window(source.file, source.size, self.chunk)
+                for item, following in pcap_file.records(alone, self.style, position, number, until):
                     position = following
                     if isinstance(item, Batch):
                         number = item.number + len(item.start)
@@ -113,10 +117,10 @@ class Table:
                     line.close()
 
 
-def possible(source: Opened) -> bool:
-    """Whether turns can be taken at a capture: at a pcap file of a link type that is known."""
-    style = pcap_file.style_at(Window(source.file, source.size, pcap_file.FIRST))
-    return style is not None and not style.old and style.link in LINKS
+def style(source: Opened) -> Style | None:
+    """How the records of a capture are written at which turns can be taken: a pcap file of a link type that is known."""
+    found = pcap_file.style_at(Window(source.file, source.size, pcap_file.FIRST))
+    return None if found is None or found.old or found.link not in LINKS else found
 
 
 def _agree(sections: list[_Section], position: int, size: int) -> bool:
@@ -131,32 +135,29 @@ def _agree(sections: list[_Section], position: int, size: int) -> bool:
 class _Player:
     """One process at the table: it walks its window of a turn, deals, and takes what the others dealt."""
 
-    def __init__(self, source: Opened, chunk: int, share: int, table: Table, shares: Shares) -> None:
-        self._source, self._chunk = source, chunk
+    def __init__(self, source: Opened, share: int, table: Table, shares: Shares) -> None:
+        self._size = source.size
         self._share, self._table, self._shares = share, table, shares
         self._probe = Window(source.file, source.size, _PROBE)
-        style = pcap_file.style_at(self._probe)
-        if style is None:
-            raise ValueError("turns are taken at pcap files only")
-        self.style = style
-        self._windows = [self.opened(), self.opened()]  # the one before may still be read
+        begin = share * table.stride
+        self._windows = [
+            Window(source.file, source.size, room=memoryview(room)[begin : begin + table.stride])
+            for room in table.windows
+        ]
         self._turn = 0
-        self._own = empty(0)
+        self._own, self._kept = empty(0), _NONE
         self._said = _ODD
 
     @property
-    def window(self) -> Window:
-        """One's own window of the latest turn."""
-        return self._windows[self._turn & 1]
-
-    def opened(self) -> Window:
-        """A window in which a chunk and the last record in it have room."""
-        return Window(self._source.file, self._source.size, self._chunk + MAX_RECORD + self.style.header)
+    def data(self) -> U8:
+        """The windows of all processes in the latest turn, side by side."""
+        return np.frombuffer(self._table.windows[self._turn % _DEEP], dtype=np.uint8)
 
     def play(self, turn: int, position: int) -> None:
         """Walk and deal one's own window of a turn, of which the first begins at `position`, and say so."""
         self._turn = turn
-        nominal = (turn * self._table.count + self._share) * self._chunk
+        self._own, self._kept = empty(0), _NONE
+        nominal = (turn * self._table.count + self._share) * self._table.chunk
         self._said = self._section(nominal, None if self._share else position)
         said = _encode(self._said)
         for line in self._table.lines[self._share]:
@@ -170,54 +171,80 @@ class _Player:
 
     def _section(self, nominal: int, begin: int | None) -> _Section:
         """Walk the window, from the record at `begin` or, if that is not known, from the first in it."""
-        size = self._source.size
+        size, style = self._size, self._table.style
         if nominal >= size:
-            return _Section(size, size, 0, 0, [0] * self._table.count, plain=True)
+            return _Section(size, size, 0, 0, [0] * self._table.count, parts=False, plain=True)
         if begin is None:
-            begin = pcap_file.first_record(self._probe, self.style, nominal)
-        stop = nominal + self._chunk
+            begin = pcap_file.first_record(self._probe, style, nominal)
+        stop = nominal + self._table.chunk
         if begin >= stop:
             return _ODD
-        self.window.read(begin)
-        found = pcap_file.section(self.window, self.style, stop - begin)
+        window = self._windows[self._turn % _DEEP]
+        window.read(begin)
+        found = pcap_file.section(window, style, stop - begin)
         if found is None:
             return _ODD
         batch, used = found
         packets, _, unknown = walk(batch)
-        dealt = None if unknown else self._deal(packets)
+        parts = packets.part != WHOLE
+        sent = _SENT | _OF_PARTS if parts.any() else _SENT
+        dealt = None if unknown else self._deal(packets, parts, sent)
         if dealt is None:
             return _ODD
         count = len(batch.start)
-        return _Section(begin, begin + used, count, count - len(packets), dealt, plain=True)
+        return _Section(
+            begin, begin + used, count, count - len(packets), dealt, parts=sent is not _SENT, plain=True
+        )
 
-    def _deal(self, packets: Packets) -> list[int] | None:
+    def _deal(self, packets: Packets, parts: Bools, sent: Sent) -> list[int] | None:
         """Lay out for each process what is its own; how many that are, None where there is not the room."""
-        owners, parts = self._shares(packets), packets.part != WHOLE
+        owners = self._shares(packets)
         dealt = []
         for who in range(self._table.count):
             rows = np.flatnonzero((owners == who) | parts)
             dealt.append(len(rows))
             if who == self._share:
-                self._own = packets.take(rows)
+                self._own, self._kept = packets, rows
                 continue
             room = self._table.room[self._share][who][self._turn & 1]
-            at = 0
-            for name, kind in _SENT.items():
-                end = at + len(rows) * np.dtype(kind).itemsize
-                if end > len(room):
-                    return None
-                np.frombuffer(room, dtype=kind, count=len(rows), offset=at)[:] = getattr(packets, name)[rows]
-                at = end + -end % 8
+            if _size(sent, len(rows)) > len(room):
+                return None
+            for name, column in _columns(room, sent, len(rows)):
+                column[:] = getattr(packets, name)[rows]
         return dealt
 
-    def taken(self, who: int, count: int) -> Packets:
-        """What `who` dealt to this process in this turn; a copy, as the room is used again."""
-        if who == self._share:
-            return self._own
-        room = self._table.room[who][self._share][self._turn & 1]
-        packets, at = empty(count), 0
-        for name, kind in _SENT.items():
-            getattr(packets, name)[:] = np.frombuffer(room, dtype=kind, count=count, offset=at)
-            at += count * np.dtype(kind).itemsize
-            at += -at % 8
+    def taken(self, sections: list[_Section]) -> Packets:
+        """What was dealt to this process in this turn, counted from packet 0 of the turn; a copy, as the room is
+        used again. Payloads stand where they do in `data`."""
+        share, table = self._share, self._table
+        packets = empty(sum(section.dealt[share] for section in sections))
+        packets.valid[:] = 1
+        begin = number = 0
+        for who, section in enumerate(sections):
+            count = section.dealt[share]
+            place = slice(begin, begin + count)
+            sent = _SENT | _OF_PARTS if section.parts else _SENT
+            if who == share:
+                for name in sent:
+                    getattr(packets, name)[place] = getattr(self._own, name)[self._kept]
+            else:
+                for name, column in _columns(table.room[who][share][self._turn & 1], sent, count):
+                    getattr(packets, name)[place] = column
+            packets.number[place] += number
+            packets.payload[place] += who * table.stride
+            number += section.packets
+            begin += count
         return packets
+
+
+def _columns(room: mmap.mmap, sent: Sent, count: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The columns that are laid out in a room, of so many packets each."""
+    at = 0
+    for name, kind in sent.items():
+        yield name, np.frombuffer(room, dtype=kind, count=count, offset=at)
+        at += -(-count * np.dtype(kind).itemsize // 8) * 8
+
+
+def _size(sent: Sent, count: int) -> int:
+    """Bytes that these columns take."""
+    return sum(-(-count * np.dtype(kind).itemsize // 8) * 8 for kind in sent.values())

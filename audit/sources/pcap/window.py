@@ -1,7 +1,7 @@
 """A file seen through one reused buffer: bytes in, a window of them out.
 
-The window is a `bytearray` (it can be searched and unpacked) with `PAD` zero bytes behind what was read, so
-that fixed-size headers may be gathered at any position of it. It never interprets a byte.
+Behind what was read stand `PAD` zero bytes, so that fixed-size headers may be gathered at any position of it.
+It never interprets a byte.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class Window:
     """`raw[:length]` are the file's bytes from `offset` on."""
 
     def __init__(
-        self, file: BinaryIO, size: int, chunk: int = CHUNK, more: Callable[[], bool] | None = None
-    ) -> None:
+        self, file: BinaryIO, size: int, chunk: int = CHUNK, more: Callable[[], bool] | None = None,
+        room: memoryview | None = None,
+    ) -> None:  # fmt: skip
         """`more` makes it follow a file that grows: it is asked whenever there is nothing new, waits a moment,
-        and says whether to go on."""
+        and says whether to go on. `room`, if given, is the buffer to be used, of `chunk` and `PAD` bytes."""
         self._fd = file.fileno()
         self._more = more
         self._end = 0  # where the last look ended
         self.size = size if more is None else _ENDLESS
         self.offset = -1
         self.length = 0
-        self._capacity = 0
-        self._allocate(max(min(chunk, size), 256))
+        self._use(memoryview(bytearray(max(min(chunk, size), 256) + PAD)) if room is None else room)
 
-    def _allocate(self, capacity: int) -> None:
-        self._capacity = capacity
-        self.raw = bytearray(capacity + PAD)
-        self.data: NDArray[np.uint8] = np.frombuffer(self.raw, dtype=np.uint8)
+    def _use(self, room: memoryview) -> None:
+        self._capacity = len(room) - PAD
+        self.raw = room
+        self.data: NDArray[np.uint8] = np.frombuffer(room, dtype=np.uint8)
 
     def read(self, offset: int) -> int:
         """Fill the window from `offset`; returns how many bytes are there (fewer only at the end, or where the
@@ -56,19 +56,17 @@ class Window:
 
     def _fill(self, offset: int) -> None:
         self.offset, self.length = offset, 0
-        view = memoryview(self.raw)[: self._capacity]
         while self.length < self._capacity:
-            got = os.preadv(self._fd, [view[self.length :]], offset + self.length)
+            got = os.preadv(self._fd, [self.raw[self.length : self._capacity]], offset + self.length)
             if not got:
                 break
             self.length += got
-        view.release()
         self.data[self.length : self.length + PAD] = 0
 
     def grow(self, needed: int) -> None:
         """Make room for a record of `needed` bytes."""
         if needed > self._capacity:
-            self._allocate(needed)
+            self._use(memoryview(bytearray(needed + PAD)))
 
     @property
     def ends(self) -> bool:

@@ -148,7 +148,7 @@ class _Lines:
         count = len(columns["first"])
         times = rfc3339_of(np.concatenate((columns["first"], columns["last"])))
         columns = {**columns, "time": times[:count], "first": times[:count], "last": times[count:]}
-        shown = [field for field in fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
+        shown = [field for field in _fields(Flow) if field.name in columns or field.name not in _OFTEN_EMPTY]
         line = _line_of(tuple(field.name for field in shown), "flow")
         rows = map(
             line,
@@ -160,6 +160,9 @@ class _Lines:
     def together(self, made: Iterable[bytes]) -> list[bytes]:
         lines = b"".join(made)
         return [lines] if lines else []
+
+
+_fields = lru_cache(fields)
 
 
 @lru_cache

@@ -14,9 +14,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from cryptography import x509
-from cryptography.x509.oid import ExtensionOID, NameOID
-
 from audit.protocols import resync
 from audit.protocols.malformed import Malformed
 
@@ -563,6 +560,9 @@ def certificate(body: bytes) -> Certificate:
 
 @lru_cache(maxsize=512)
 def _certificate(der: bytes) -> Certificate:
+    from cryptography import x509  # takes longer to import than all the rest
+    from cryptography.x509.oid import ExtensionOID, NameOID
+
     try:
         parsed = x509.load_der_x509_certificate(der)
         common = [str(item.value) for item in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

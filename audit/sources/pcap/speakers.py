@@ -11,12 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from audit.protocols import dns, http1, http2, mqtt, socks, tls
+from audit.protocols import dns, http1, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
-from audit.sources.pcap.decryption.secured import Secured
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
-from audit.sources.pcap.web import Http1, Http2, odd_request
+from audit.sources.pcap.web import Http1, odd_request
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
@@ -25,6 +24,7 @@ MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected an
 _SEALED = b"\x17\x03"  # a record of application data
 _TLS_13 = 0x0304
 _SSH = b"SSH-"
+_HTTP_2 = b"PRI "
 _MAX_LINE = 255  # bytes of the line that opens SSH
 _DNS_HEAD = 14  # bytes of a length and a header
 _MAX_NESTED = 4
@@ -104,6 +104,8 @@ class Opening:
             client = side if data[5:6] == b"\x01" or data[0] == tls.ALERT else 1 - side
             ring = self._teller.ring
             if ring is not None and self._depth < _MAX_NESTED:
+                from audit.sources.pcap.decryption.secured import Secured
+
                 return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
         if data[:2] == _SEALED and self._teller.status is None:  # TLS that began before the capture
@@ -113,8 +115,8 @@ class Opening:
                 self._teller.observed("metadata_only", "no_key")
         if data.startswith(_SSH):
             return SecureShell(self._teller)
-        if data[:4] == b"PRI " and http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
-            return Http2(self._teller, side)
+        if data[:4] == _HTTP_2 and (speaker := _http2(self._teller, side, data)) is not None:
+            return speaker
         if http1.starts_request(data) and http1.begins(data):
             return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
         if self._teller.port == 80 and http1.starts_request(data) and http1.odd(data):
@@ -143,10 +145,22 @@ class Opening:
 
     def _inside(self, client: int, agreed: str) -> Speaker:
         """What begins inside TLS; HTTP/2 is known by its agreement even where its first bytes are lost."""
-        return Http2(self._teller, client) if agreed == "h2" else self._nested()
+        if agreed == "h2":
+            from audit.sources.pcap.h2 import Http2
+
+            return Http2(self._teller, client)
+        return self._nested()
 
     def _nested(self) -> Speaker:
         return Opening(self._teller, self._depth + 1) if self._depth < _MAX_NESTED else Opaque()
+
+
+def _http2(teller: Teller, client: int, data: bytes) -> Speaker | None:
+    """Who reads HTTP/2, if that is what these bytes begin."""
+    from audit.protocols import http2
+    from audit.sources.pcap.h2 import Http2
+
+    return Http2(teller, client) if http2.PREFACE.startswith(data[: len(http2.PREFACE)]) else None
 
 
 def _greets(data: bytes) -> bool:

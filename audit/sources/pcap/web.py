@@ -1,4 +1,4 @@
-"""The web as it can be read: HTTP/1 (RFC 9112) and HTTP/2 (RFC 9113) connections told as records.
+"""The web as it can be read: HTTP/1 (RFC 9112) connections told as records; HTTP/2 is in `h2`.
 
 Requests wait for their responses, so many of them at most; a request without response is told when the
 connection ends. What a CONNECT or an upgrade opens is another conversation on the same connection.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from audit.protocols import connect, http1, http2
+from audit.protocols import connect, http1
 from audit.protocols.malformed import Malformed
 from audit.records import Headers
-from audit.sources.pcap.exchange import Block, Early, Exchange
 from audit.sources.pcap.messages import WebSocket
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Answered, Asked, Teller
@@ -120,7 +119,11 @@ class Http1:
             sent = asked(request, self._scheme)
             url = f"{sent.scheme.replace('http', 'ws', 1)}://{sent.authority}{sent.target}"
             return WebSocket(self._teller, self._client, url, extensions)
-        return Http2(self._teller, self._client) if protocol.startswith("h2c") else self._begin()
+        if protocol.startswith("h2c"):
+            from audit.sources.pcap.h2 import Http2
+
+            return Http2(self._teller, self._client)
+        return self._begin()
 
 
 def asked(request: http1.Request, scheme: str = "http", headers: Headers = ()) -> Asked:
@@ -165,73 +168,3 @@ def _first(lines: bytes, wanted: bytes) -> str:
 def _of_dns(lines: bytes) -> bool:
     """Whether headers may speak of DNS (RFC 8484), for which they have to be read."""
     return b"dns-message" in lines.lower()
-
-
-class Http2:
-    """HTTP/2, in clear (h2c) or opened."""
-
-    def __init__(self, teller: Teller, client: int) -> None:
-        self._teller = teller
-        self._client = client
-        self._connection = http2.Connection()
-        self._streams: dict[int, Exchange] = {}
-        self._early = Early()
-        self.done = False
-        teller.observed("observed")
-
-    def feed(self, side: int, data: bytes) -> None:
-        self._events(self._connection.feed(data, side != self._client))
-
-    def gap(self, side: int, size: int) -> None:
-        self._events(self._connection.gap(size, side != self._client))
-
-    def finish(self) -> None:
-        for response in (False, True):
-            self._events(self._connection.finish(response))
-        for number in list(self._streams):
-            self._tell(number)
-        self.done = True
-
-    def _events(self, events: list[http2.Event]) -> None:
-        for event in events:
-            if isinstance(event, http2.Data):
-                stream = self._streams.get(event.stream)
-                if stream is None:
-                    self._early.keep(event)
-                    continue
-                stream.data(event.response, event.data, event.lost, event.end)
-                if event.end and stream.over:
-                    self._tell(event.stream)
-            elif isinstance(event, http2.Fields):
-                self._fields(event)
-            elif isinstance(event, http2.Reset):
-                self._tell(event.stream, given_up=True)
-            elif isinstance(event, http2.Unread) and event.reason != "lost":
-                self._teller.gap(
-                    "malformed", event.size or None, f"HTTP/2 that cannot be read: {event.reason}"
-                )
-
-    def _fields(self, event: http2.Fields) -> None:
-        block = Block(event.kind, event.fields, event.end, event.known)
-        if event.kind in ("request", "push"):
-            self._tell(event.stream)
-            # a push is a request that the server made up
-            side = 1 - self._client if event.kind == "push" else self._client
-            self._streams[event.stream] = Exchange(self._teller, side, "2", block)
-            if len(self._streams) > MAX_WAITING:
-                self._tell(next(iter(self._streams)))
-            if early := self._early.of(event.stream):
-                self._events([*early])
-        elif event.stream in self._streams:
-            stream = self._streams[event.stream]
-            stream.block(event.response, block)
-            if stream.over:
-                self._tell(event.stream)
-        else:
-            self._early.keep(event)
-
-    def _tell(self, number: int, *, given_up: bool = False) -> None:
-        stream = self._streams.pop(number, None)
-        if stream is not None:
-            self._early.told(number)
-            stream.tell(given_up=given_up)

@@ -1,9 +1,8 @@
 """Classic pcap files: from a window of bytes to batches of packet records.
 
-Both byte orders, micro- and nanoseconds, and Kuznetzov's modified records. Record headers are found
-speculatively: the window is cut into lanes, a plausible header is sought in each, and all lanes advance in
-lock-step; a lane must end exactly where the next begins, else the records are walked one by one.
-Damage is stated, and the walk resumes where a chain of plausible headers begins.
+Both byte orders, micro- and nanoseconds, and Kuznetzov's modified records. They are found many at once (see
+`lanes`); where that fails they are walked one by one. Damage is stated, and the walk resumes where a chain of
+plausible headers begins.
 Specification: draft-ietf-opsawg-pcap.
 """
 
@@ -12,23 +11,20 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Bools, Damage, Item
+from audit.sources.pcap import lanes
+from audit.sources.pcap.batch import I64, MAX_RECORD, Batch, Damage, Item
 from audit.sources.pcap.window import Window
 
-LANE = 64 << 10
 FIRST = 24  # where the first record stands, behind the file header
 _CHAIN = 3  # plausible headers in a row that prove a place to resume
 _SURE = 8  # as many as leave hardly a doubt
 _TRIES = 32  # places in a lane at which a header is sought
 _SEARCH = 64 << 10  # bytes of a lane in which a header is sought
-_FEW = 32  # lanes below which the plain walk is as fast
-_STEPS = 64  # of all lanes, before those that are done are left behind
 
 
 class Style(NamedTuple):
@@ -191,7 +187,7 @@ def _chained(window: Window, style: Style, at: int, links: int) -> bool:
 
 def _index(window: Window, style: Style) -> tuple[I64, int]:
     """Positions of the complete records in the window, and where the walk ended."""
-    if window.length >= _FEW * LANE and not style.old:
+    if window.length >= lanes.FEW * lanes.LANE and not style.old:
         found = _lanes(window, style)
         if found is not None:
             return found
@@ -216,53 +212,23 @@ def _serial(window: Window, style: Style) -> tuple[I64, int]:
 def _lanes(window: Window, style: Style) -> tuple[I64, int] | None:
     """The same as `_serial`, many lanes at once; None where the lanes do not meet."""
     entries = _entries(window, style)
-    if len(entries) < _FEW // 2:
+    if len(entries) < lanes.FEW // 2:
         return None
-    here = np.array(entries, dtype=np.int64)
-    limit = np.append(here[1:], window.length)
-    live = np.arange(len(here))
-    counts, ends = np.zeros(len(here), dtype=np.int64), limit.copy()
-    blocks: list[tuple[I64, I64, Bools]] = []
-    headers = np.arange(_STEPS + 1, dtype=np.int64) * style.header
-    lengths = _lengths(window, style, headers.tolist())
-    while len(live):
-        # lanes that are done walk on into the next one, up to the end, which costs less than to stop them
-        steps = np.empty((_STEPS + 1, len(live)), dtype=np.int64)
-        steps[0] = here
-        for (before, after), column, end in zip(
-            pairwise(steps), lengths, (window.length + 1 - headers[1:]).tolist(), strict=True
-        ):
-            np.add(before, column[before], out=after)
-            np.minimum(after, end, out=after)
-        steps += headers[:, None]  # so far without the headers that were passed
-        inside = steps[:-1] < limit[live]
-        passed = inside.sum(axis=0)
-        counts[live] += passed
-        blocks.append((live, steps, inside))
-        ends[live] = steps[passed, np.arange(len(live))]
-        going = np.flatnonzero(ends[live] < limit[live])
-        live, here = live[going], steps[-1, going]
-    starts = np.empty(int(counts.sum()), dtype=np.int64)
-    place = np.cumsum(counts) - counts
-    for live, steps, inside in blocks:
-        rows = np.arange(_STEPS)[:, None] + place[live]
-        kept = np.flatnonzero(inside)
-        starts[rows.ravel()[kept]] = steps.ravel()[kept]
-        place[live] += _STEPS
-    longest = np.diff(starts).max(initial=0) - style.header
-    if (ends[:-1] != limit[:-1]).any() or longest > MAX_RECORD:
+    found = lanes.chain(entries, window.length, _lengths(window, style), style.header, style.header)
+    if found is None:
         return None
-    if ends[-1] == window.length:
-        return starts, window.length
-    return starts[:-1], int(starts[-1])
+    starts, end = found
+    longest = np.diff(starts, append=end).max(initial=0) - style.header
+    return None if longest > MAX_RECORD else found
 
 
-def _lengths(window: Window, style: Style, passed: list[int]) -> list[NDArray[np.uint32]]:
-    """The captured length of a record that begins at any position, less the bytes of headers passed so far: one
-    column for each number of them but the last."""
+def _lengths(window: Window, style: Style) -> list[NDArray[np.uint32]]:
+    """The captured length of a record that begins at any position: one column for each step of the lanes, as each
+    passes one more header."""
     size, order = len(window.raw) - 3, style.order + "u4"
     return [
-        np.ndarray((size - 8 - skipped,), order, window.raw, 8 + skipped, (1,)) for skipped in passed[:-1]
+        np.ndarray((size - 8 - skipped,), order, window.raw, 8 + skipped, (1,))
+        for skipped in range(0, lanes.STEPS * style.header, style.header)
     ]
 
 
@@ -274,8 +240,8 @@ def _entries(window: Window, style: Style) -> list[int]:
     pattern, shift = (high[2:4], 2) if style.order == "<" else (high[0:2], 0)
     search = re.compile(re.escape(pattern)).search
     entries = [0]
-    for lane in range(LANE, window.length - style.header, LANE):
-        at, stop = lane, min(lane + LANE, lane + _SEARCH, window.length - style.header)
+    for lane in range(lanes.LANE, window.length - style.header, lanes.LANE):
+        at, stop = lane, min(lane + lanes.LANE, lane + _SEARCH, window.length - style.header)
         for _ in range(_TRIES):
             found = search(raw, at + shift, stop)
             if found is None:

@@ -1,8 +1,9 @@
 """pcapng files: from a window of bytes to batches of packet records, secrets and names.
 
 Sections of either byte order, any number of interfaces with their own link type and clock; enhanced,
-simple and obsolete packet blocks; unknown blocks are skipped. Damage is stated, and the walk resumes at
-the next block whose two lengths agree. Specification: draft-ietf-opsawg-pcapng.
+simple and obsolete packet blocks; unknown blocks are skipped. Enhanced packet blocks, which nearly all are, are
+found many at once (see `lanes`), all others one by one. Damage is stated, and the walk resumes at the next
+block whose two lengths agree. Specification: draft-ietf-opsawg-pcapng.
 """
 
 from __future__ import annotations
@@ -14,17 +15,46 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from audit.sources.pcap.batch import I64, MAX_RECORD, NO_TIME, U64, Batch, Damage, Item, Names, Secrets
+from audit.sources.pcap import lanes
+from audit.sources.pcap.batch import (
+    I64,
+    MAX_RECORD,
+    NO_TIME,
+    U16,
+    U64,
+    Batch,
+    Damage,
+    Item,
+    Names,
+    Secrets,
+)
 from audit.sources.pcap.window import Window
 
 _SECTION, _INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, _ENHANCED, _SECRETS = 0x0A0D0D0A, 1, 2, 3, 4, 6, 10
+TLS_KEY_LOG = 0x544C534B  # the type of secrets that are an NSS key log
 _KNOWN = (_INTERFACE, _OBSOLETE, _SIMPLE, _NAMES, 5, _ENHANCED, _SECRETS)
 _MAJOR = 1  # of another major version nothing can be said
 _MAX_BLOCK = 64 << 20
 _MAX_RESUMED = 1 << 20  # bytes of a block at which reading may go on behind damage
 _MAX_INTERFACES = 65_536
 _SECOND = 1_000_000_000
+_BREAKING = (
+    _SECTION,
+    _INTERFACE,
+    _OBSOLETE,
+    _SIMPLE,
+    _NAMES,
+    _SECRETS,
+)  # a stretch of enhanced packet blocks
+_LEAST = 12  # bytes of any block
+_SHORTEST = 32  # bytes of an enhanced packet block
+_TRIES = 32  # places in a lane at which such a block is sought
+_LOOKS = 4  # at a window for stretches: they are looked for anew in each section
+_WORTH = 64  # blocks of a stretch, on the average, below which one by one is as fast
+_FIELDS = ("block", "length", "interface", "high", "low", "captured", "original")
+_HEADER = {order: np.dtype([(name, order + "u4") for name in _FIELDS]) for order in "<>"}
 
 
 class Interface(NamedTuple):
@@ -54,6 +84,13 @@ class _Found:
     interface: list[int] = field(default_factory=list)
 
 
+class _Stretch(NamedTuple):
+    """Whole blocks of which none but enhanced packet blocks matter: where each begins, and where the last one ends."""
+
+    starts: I64
+    end: int
+
+
 def read(window: Window) -> Iterator[Item]:
     """The blocks of a pcapng file that matter, in its order."""
     section = _Section()
@@ -62,7 +99,17 @@ def read(window: Window) -> Iterator[Item]:
         window.read(position)
         found = _Found()
         at, damage, starved = 0, None, False
+        stretches: dict[int, _Stretch] | None = None
+        looks = _LOOKS
         while True:
+            if stretches and (stretch := stretches.get(at)) is not None:
+                yield from _flush(window, section, found, number)
+                number += len(found.start)
+                found = _Found()
+                if (batch := _enhanced(window, section, stretch, number)) is not None:
+                    yield batch
+                    number += len(batch.start)
+                at = stretch.end
             block, length, problem = _block(window, section, at)
             if problem:
                 break
@@ -84,11 +131,16 @@ def read(window: Window) -> Iterator[Item]:
                 found = _Found()
                 major, minor = struct.unpack_from(section.order + "HH", window.raw, at + 12)
                 section = _Section(section.order, major)
+                stretches = None  # which may have another byte order from here on
                 if major != _MAJOR:
                     unknown = f"a section of version {major}.{minor} is not read"
                     yield Damage("unsupported", window.offset + at, length, unknown)
             elif section.major != _MAJOR:
                 pass
+            elif block == _ENHANCED and stretches is None and looks:
+                stretches = _stretches(window, section, at)
+                looks -= 1
+                continue
             elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
                 _packet(window, section, block, at, length, found)
             elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
@@ -114,6 +166,23 @@ def read(window: Window) -> Iterator[Item]:
             position = damage.offset + damage.bytes
         elif at == 0 and not starved:
             return
+
+
+def holds_secrets(window: Window) -> bool:
+    """Whether TLS secrets may stand in the file: blocks begin at multiples of four bytes, where nothing is damaged."""
+    position = 0
+    while position < window.size:
+        words: NDArray[np.uint32] = np.frombuffer(window.raw[: window.read(position) // 4 * 4], dtype="u4")
+        for kind, log in ((_SECRETS, TLS_KEY_LOG), (_swapped(_SECRETS), _swapped(TLS_KEY_LOG))):
+            found = np.flatnonzero(words[2:] == log)
+            if (words[found] == kind).any():
+                return True
+        position += max(4 * len(words) - 8, 4)
+    return False
+
+
+def _swapped(word: int) -> int:
+    return int.from_bytes(word.to_bytes(4, "little"), "big")
 
 
 def _block(window: Window, section: _Section, at: int) -> tuple[int, int, str]:
@@ -173,6 +242,110 @@ def _candidates(window: Window, section: _Section, end: int) -> Iterator[int]:
         ]
 
 
+def _stretches(window: Window, section: _Section, at: int) -> dict[int, _Stretch]:
+    """The stretches behind `at`, by where they begin: none where that is not worth it."""
+    if window.length - at < lanes.FEW * lanes.LANE:
+        return {}
+    entries = _entries(window, section.order, at)
+    if len(entries) < lanes.FEW // 2:
+        return {}
+    kind = section.order + "u4"
+    length = np.ndarray((len(window.raw) - 7,), kind, window.raw, 4, (1,))
+    found = lanes.chain(entries, window.length, [length] * lanes.STEPS, 0, _LEAST)
+    if found is None:
+        return {}
+    starts, end = found
+    claimed = length[starts].astype(np.int64)
+    again = np.ndarray((len(window.raw) - 3,), kind, window.raw, 0, (1,))[starts + np.maximum(claimed, 4) - 4]
+    blocks = np.ndarray((len(window.raw) - 3,), kind, window.raw, 0, (1,))[starts]
+    wrong = (claimed < _LEAST) | (claimed % 4 != 0) | (again != claimed) | (claimed > _MAX_BLOCK)
+    if wrong.any():  # what is behind it may be no block at all
+        first = int(np.argmax(wrong))
+        starts, blocks, end = starts[:first], blocks[:first], int(starts[first])
+    breaks = np.flatnonzero(np.isin(blocks, _BREAKING))
+    bounds = np.append(breaks, len(starts))
+    begins = np.append(0, breaks + 1)
+    ends = np.append(starts, end)
+    if len(bounds) * _WORTH > len(starts):
+        return {}
+    return {
+        int(starts[begin]): _Stretch(starts[begin:bound], int(ends[bound]))
+        for begin, bound in zip(begins.tolist(), bounds.tolist(), strict=True)
+        if begin < bound
+    }
+
+
+def _entries(window: Window, order: str, at: int) -> list[int]:
+    """What looks like an enhanced packet block in every lane behind `at` that has one, and `at` itself."""
+    raw, unpack = window.raw, struct.Struct(order + "I").unpack_from
+    search = re.compile(re.escape(struct.pack(order + "I", _ENHANCED))).search
+    entries = [at]
+    last = window.length - _SHORTEST
+    for lane in range(at + lanes.LANE, last, lanes.LANE):
+        place, stop = lane, min(lane + lanes.LANE, last)
+        for _ in range(_TRIES):
+            found = search(raw, place, stop)
+            if found is None:
+                break
+            place = found.start()
+            claimed = unpack(raw, place + 4)[0]
+            if (
+                place > entries[-1]
+                and _SHORTEST <= claimed <= window.length - place
+                and claimed % 4 == 0
+                and unpack(raw, place + claimed - 4)[0] == claimed
+            ):
+                entries.append(place)
+                break
+            place += 1
+    return entries
+
+
+def _enhanced(window: Window, section: _Section, stretch: _Stretch, number: int) -> Batch | None:
+    """The packets of a stretch, None if there are none in it."""
+    header = _HEADER[section.order]
+    shape = (len(window.raw) - header.itemsize + 1,)
+    rows = np.ndarray(shape, f"V{header.itemsize}", window.raw, 0, (1,))[stretch.starts].view(header)
+    whole = (rows["block"] == _ENHANCED) & (rows["length"] >= _SHORTEST)
+    whole &= rows["interface"] < len(section.interfaces)
+    starts = stretch.starts
+    if not whole.all():
+        kept = np.flatnonzero(whole)
+        rows, starts = rows[kept], starts[kept]
+    if not len(starts):
+        return None
+    stamps = rows["high"].astype(np.uint64) << np.uint64(32) | rows["low"]
+    captured = np.minimum(rows["captured"].astype(np.int64), rows["length"].astype(np.int64) - _SHORTEST)
+    owner = rows["interface"].astype(np.int64)
+    return Batch(
+        data=window.data,
+        base=window.offset,
+        number=number,
+        start=starts + header.itemsize,
+        captured=captured,
+        original=np.maximum(rows["original"].astype(np.int64), captured),
+        time=_times(stamps, owner, section),
+        link=_links(owner, section),
+    )
+
+
+def _times(stamps: U64, owner: I64, section: _Section) -> I64:
+    """The times that stamps of these interfaces stand for, in nanoseconds."""
+    first = int(owner[0])
+    if (owner == first).all():
+        return _nanoseconds(stamps, section.interfaces[first])
+    time = np.zeros(len(owner), dtype=np.int64)
+    for index in np.unique(owner).tolist():
+        mine = owner == index
+        time[mine] = _nanoseconds(stamps[mine], section.interfaces[index])
+    return time
+
+
+def _links(owner: I64, section: _Section) -> U16:
+    links: U16 = np.array([interface.link for interface in section.interfaces], dtype=np.uint16)
+    return links[owner]
+
+
 def _packet(window: Window, section: _Section, block: int, at: int, length: int, found: _Found) -> None:
     raw, order = window.raw, section.order
     if block == _SIMPLE:
@@ -202,13 +375,8 @@ def _flush(window: Window, section: _Section, found: _Found, number: int) -> Ite
     if not found.start:
         return
     owner = np.array(found.interface, dtype=np.int64)
-    stamps = np.array([max(stamp, 0) for stamp in found.stamp], dtype=np.uint64)
-    time = np.zeros(len(owner), dtype=np.int64)
-    for index in np.unique(owner):
-        mine = owner == index
-        time[mine] = _nanoseconds(stamps[mine], section.interfaces[int(index)])
+    time = _times(np.array([max(stamp, 0) for stamp in found.stamp], dtype=np.uint64), owner, section)
     time[np.array([stamp < 0 for stamp in found.stamp])] = NO_TIME
-    links = np.array([interface.link for interface in section.interfaces], dtype=np.uint16)
     yield Batch(
         data=window.data,
         base=window.offset,
@@ -217,7 +385,7 @@ def _flush(window: Window, section: _Section, found: _Found, number: int) -> Ite
         captured=np.array(found.captured, dtype=np.int64),
         original=np.array(found.original, dtype=np.int64),
         time=time,
-        link=links[owner],
+        link=_links(owner, section),
     )
 
 

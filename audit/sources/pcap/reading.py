@@ -28,6 +28,9 @@ from audit.sources.shape import AsRecords, Shape
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
 _MAX_DAMAGES = 1_000
 _OPENED = frozenset({"tls", "http"})
+_OUT_OF_STEP = (
+    "secrets behind damage, out of step with the blocks of the file, are not used; give them with --keys"
+)
 _WORTH_SHARING = 4 << 20  # bytes below which one process is faster
 
 
@@ -63,7 +66,7 @@ def read(
         if phase.start is not None
     ]
     ring = None
-    if keys or _modern(source):
+    if keys or (_modern(source) and (more is not None or _holds_secrets(source))):
         from audit.sources.pcap.decryption.ring import KeyRing
 
         ring = KeyRing(keys)
@@ -101,8 +104,10 @@ def read(
             elif isinstance(item, Names):
                 if share == 0 and item.names:
                     analysis.resolved.add(0, _address(item), item.names[0].lower())
-            else:
+            elif ring is not None:
                 analysis.secrets(item)
+            elif item.kind == pcapng_file.TLS_KEY_LOG and len(damages) < _MAX_DAMAGES:
+                damages.append(_gap(capture, Damage("malformed", item.offset, len(item.data), _OUT_OF_STEP)))
         if number == 1 and damages and source.gap is None:
             raise BadCapture(
                 path, f"no packet in it: {damages[0].detail}", "record it again", damages[0].offset or 0
@@ -161,6 +166,10 @@ def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) ->
 def _modern(source: Opened) -> bool:
     """Whether it is a pcapng, which may carry secrets."""
     return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
+
+
+def _holds_secrets(source: Opened) -> bool:
+    return pcapng_file.holds_secrets(window.Window(source.file, source.size))
 
 
 def _address(item: Names) -> str:

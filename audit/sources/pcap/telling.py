@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audit.protocols import dns, ja4, tls, websocket
 from audit.records import (
@@ -27,8 +27,10 @@ from audit.records import (
     WebSocketMessage,
 )
 from audit.sources import doh
-from audit.sources.pcap.decryption.ring import KeyRing
 from audit.sources.pcap.ledger import Ends, Ledger
+
+if TYPE_CHECKING:
+    from audit.sources.pcap.decryption.ring import KeyRing
 
 Carrier = Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"]
 LOCAL: dict[Carrier, Literal["mdns", "llmnr", "nbns"]] = {"mdns": "mdns", "llmnr": "llmnr", "nbns": "nbns"}

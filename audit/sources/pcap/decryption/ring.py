@@ -16,6 +16,7 @@ from audit.protocols.key_log import Keys, Lines
 from audit.protocols.tls_session import Resumable
 from audit.sources.bad_capture import BadCapture
 from audit.sources.pcap.batch import Secrets
+from audit.sources.pcap.pcapng_file import TLS_KEY_LOG
 
 MAX_LOG = 16 << 20
 """Bytes read of one key log, and of all secrets a capture carries: some 18,000 connections. Reading so much takes no
@@ -26,7 +27,6 @@ more than they weigh."""
 MAX_PATHS = 16_384
 MIN_ID, MAX_ID = 4, 20
 """Bytes of a connection id below which it may be another one's by chance."""
-_TLS_KEY_LOG = 0x544C534B  # the secrets type of a pcapng block that holds an NSS key log
 _STEP = 1 << 20
 
 
@@ -126,7 +126,7 @@ class KeyRing:
         """Take in a Decryption Secrets Block; kinds other than the TLS key log are passed over."""
         self._carried += len(block.data)
         self._carried_breaks += _breaks(block.data)
-        if block.kind == _TLS_KEY_LOG and self._room:
+        if block.kind == TLS_KEY_LOG and self._room:
             lines = Lines(self.keys, "dsb")
             lines.feed(block.data)
             lines.finish()

@@ -29,6 +29,7 @@ IDLE_TCP = 7_440 * _SECOND  # RFC 5382: no NAT may forget a connection earlier
 IDLE = 300 * _SECOND  # RFC 4787's recommendation
 SIDES: tuple[SideBy, ...] = ("told", "multicast", "private", "opened", "spoke_first")
 _SYN, _ACK = 0x02, 0x10
+_NEVER = np.iinfo(np.int64).max
 _LATE = 1 << 16  # bytes that may be captured before the SYN they follow
 _INDEX_BITS = 21
 _ROOM = 1 << 17  # flows for which there is room from the start
@@ -124,7 +125,8 @@ class FlowTable:
         if len(order):
             group = np.cumsum(begins) - 1
             self._count(rows, packets, order, group, ab, counted)
-            self._remember(rows, starts, time, rising=bool((np.diff(packets.time) >= 0).all()))
+            rising = bool((packets.time[1:] >= packets.time[:-1]).all()) and packets.time[0] != NO_TIME
+            self._remember(rows, starts, time, rising=rising)
             owners = rows[group[syns.at]]
             self.isn[owners] = syns.isn
             answers = np.flatnonzero(syns.answer)
@@ -235,11 +237,14 @@ class FlowTable:
             getattr(self, name + "_ba")[rows] += sums[0::2]
 
     def _remember(self, rows: I64, starts: I64, time: I64, *, rising: bool) -> None:
-        """Note the times of flows; `rising` where no packet is earlier than the one before it."""
+        """Note the times of flows; `rising` where every packet has one, and none is earlier than the one before it."""
         last = time[np.append(starts[1:], len(time)) - 1]
-        earliest = time[starts] if rising else np.minimum.reduceat(time, starts)
+        known = time if rising else np.where(time == NO_TIME, _NEVER, time)
+        earliest = time[starts] if rising else np.minimum.reduceat(known, starts)
         latest = last if rising else np.maximum.reduceat(time, starts)
-        self.first[rows] = np.minimum(self.first[rows], earliest)
+        first = self.first[rows]
+        first = np.minimum(np.where(first == NO_TIME, _NEVER, first), earliest)
+        self.first[rows] = np.where(first == _NEVER, NO_TIME, first)
         self.last[rows] = np.maximum(self.last[rows], latest)
         self.recent[rows] = last
 

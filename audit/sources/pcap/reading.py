@@ -66,7 +66,8 @@ def read(
         if phase.start is not None
     ]
     ring = None
-    if keys or (_modern(source) and (more is not None or _holds_secrets(source))):
+    carried = wanted & PAYLOAD_KINDS and _modern(source) and (more is not None or _holds_secrets(source))
+    if keys or carried:
         from audit.sources.pcap.decryption.ring import KeyRing
 
         ring = KeyRing(keys)

@@ -113,7 +113,7 @@ def test_the_same_as_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(lanes, "LANE", chance.choice((256, 2_048, 9_000)))
     monkeypatch.setattr(pcapng_file, "_WORTH", 1)
     assert found(path, chunk) == walked
-    assert len(walked) > 30
+    assert walked
 
 
 def test_they_are_found_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

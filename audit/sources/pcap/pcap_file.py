@@ -61,7 +61,7 @@ def read(window: Window) -> Iterator[Item]:
     if style is None:
         yield Damage("truncated", 0, window.size, "the file header is cut off")
         return
-    for item, _ in records(window, style, FIRST, 1, window.size):
+    for item, _ in Records(style).read(window, FIRST, 1, window.size):
         yield item
 
 
@@ -71,44 +71,50 @@ def style_at(window: Window) -> Style | None:
     return style_of(bytes(window.raw[:FIRST])) if window.length >= FIRST else None
 
 
-def records(
-    window: Window, style: Style, position: int, number: int, until: int
-) -> Iterator[tuple[Item, int]]:
-    """The records from the one at `position` on, which is packet `number`, in windows of which the last is the
-    first to end at `until` or behind it. Beside each item stands where the next one begins."""
-    while position < min(until, window.size):
-        window.read(position)
-        starts, used = _index(window, style)
-        position += used
-        if len(starts):
-            yield _batch(window, style, starts, number), position
-            number += len(starts)
-        if used < window.length and (used or not len(starts)):
-            damage = _stopped(window, style, used)
-            if damage is None:
-                continue
-            if damage.reason == "malformed":
-                damage = _resumed(window, style, damage)
-            position = damage.offset + damage.bytes
-            yield damage, position
+class Records:
+    """The records of a pcap file of one style, window by window (see `turns.Format`)."""
 
+    begin = FIRST
 
-def section(window: Window, style: Style, size: int) -> tuple[Batch, int] | None:
-    """The records that begin in the first `size` bytes of the window, the first of them at its beginning, as
-    packets from 0 on, and where the next begins; None if anything is wrong with one of them."""
-    starts, used = _index(window, style)
-    kept = int(np.searchsorted(starts, size))
-    end = int(starts[kept]) if kept < len(starts) else used
-    if not kept or (end < size and not (window.ends and end == window.length)):
-        return None
-    return _batch(window, style, starts[:kept], 0), end
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self.slack = MAX_RECORD + style.header
 
+    def read(self, window: Window, position: int, number: int, until: int) -> Iterator[tuple[Item, int]]:
+        """The records from the one at `position` on, which is packet `number`, in windows of which the last is the
+        first to end at `until` or behind it. Beside each item stands where the next one begins."""
+        style = self._style
+        while position < min(until, window.size):
+            window.read(position)
+            starts, used = _index(window, style)
+            position += used
+            if len(starts):
+                yield _batch(window, style, starts, number), position
+                number += len(starts)
+            if used < window.length and (used or not len(starts)):
+                damage = _stopped(window, style, used)
+                if damage is None:
+                    continue
+                if damage.reason == "malformed":
+                    damage = _resumed(window, style, damage)
+                position = damage.offset + damage.bytes
+                yield damage, position
 
-def first_record(window: Window, style: Style, offset: int) -> int:
-    """Where the first record behind `offset` seems to begin, the file's end if none does in reach."""
-    window.read(offset)
-    found = _resume(window, style, min(window.length, 2 * MAX_RECORD), _SURE)
-    return window.size if found == window.length else offset + found
+    def section(self, window: Window, size: int) -> tuple[Batch, int] | None:
+        """The records that begin in the first `size` bytes of the window, the first of them at its beginning, as
+        packets from 0 on, and where the next begins; None if anything is wrong with one of them."""
+        starts, used = _index(window, self._style)
+        kept = int(np.searchsorted(starts, size))
+        end = int(starts[kept]) if kept < len(starts) else used
+        if not kept or (end < size and not (window.ends and end == window.length)):
+            return None
+        return _batch(window, self._style, starts[:kept], 0), end
+
+    def first(self, window: Window, offset: int) -> int:
+        """Where the first record behind `offset` seems to begin, the file's end if none does in reach."""
+        window.read(offset)
+        found = _resume(window, self._style, min(window.length, 2 * MAX_RECORD), _SURE)
+        return window.size if found == window.length else offset + found
 
 
 def _captured(window: Window, style: Style, at: int) -> int:

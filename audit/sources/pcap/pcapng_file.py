@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from audit.sources.pcap.batch import (
     U16,
     U64,
     Batch,
+    Bools,
     Damage,
     Item,
     Names,
@@ -51,6 +52,9 @@ _BREAKING = (
 _LEAST = 12  # bytes of any block
 _SHORTEST = 32  # bytes of an enhanced packet block
 _TRIES = 32  # places in a lane at which such a block is sought
+_GUESSES = 4_096  # places at which the first block of a window is sought
+_SURE = 8  # blocks in a row that leave hardly a doubt
+_ROOM_FOR_OPTIONS = 4_096  # bytes of a block beside its packet
 _LOOKS = 4  # at a window for stretches: they are looked for anew in each section
 _WORTH = 64  # blocks of a stretch, on the average, below which one by one is as fast
 _FIELDS = ("block", "length", "interface", "high", "low", "captured", "original")
@@ -93,79 +97,159 @@ class _Stretch(NamedTuple):
 
 def read(window: Window) -> Iterator[Item]:
     """The blocks of a pcapng file that matter, in its order."""
-    section = _Section()
-    position, number = 0, 1
-    while position < window.size:
-        window.read(position)
-        found = _Found()
-        at, damage, starved = 0, None, False
-        stretches: dict[int, _Stretch] | None = None
-        looks = _LOOKS
-        while True:
-            if stretches and (stretch := stretches.get(at)) is not None:
-                yield from _flush(window, section, found, number)
-                number += len(found.start)
-                found = _Found()
-                if (batch := _enhanced(window, section, stretch, number)) is not None:
-                    yield batch
-                    number += len(batch.start)
-                at = stretch.end
-            block, length, problem = _block(window, section, at)
+    for item, _ in Blocks().read(window, 0, 1, window.size):
+        if item is not None:
+            yield item
+
+
+class Blocks:
+    """The blocks of a pcapng file, window by window (see `turns.Format`), and what was said of its interfaces so far."""
+
+    begin = 0
+    slack = MAX_RECORD + _ROOM_FOR_OPTIONS
+
+    def __init__(self) -> None:
+        self._section = _Section()
+
+    def read(
+        self, window: Window, position: int, number: int, until: int
+    ) -> Iterator[tuple[Item | None, int]]:
+        """The blocks that matter from the one at `position` on, with the first packet as `number`, in windows of which
+        the last is the first to end at `until` or behind it. Behind what stands in a window comes None; beside that,
+        and beside damage, stands where the next block begins."""
+        section = self._section
+        while position < min(until, window.size):
+            window.read(position)
+            found = _Found()
+            at, damage, starved = 0, None, False
+            stretches: dict[int, _Stretch] | None = None
+            looks = _LOOKS
+            while True:
+                if stretches and (stretch := stretches.get(at)) is not None:
+                    yield from _beside(_flush(window, section, found, number), position)
+                    number += len(found.start)
+                    found = _Found()
+                    if (batch := _enhanced(window, section, stretch, number)) is not None:
+                        yield batch, position
+                        number += len(batch.start)
+                    at = stretch.end
+                block, length, problem = _block(window, section, at)
+                if problem:
+                    break
+                if length == 0 or at + length > window.length:
+                    if window.offset + at + max(length, 12) > window.size:
+                        if at < window.length:
+                            left = window.size - window.offset - at
+                            damage = Damage(
+                                "truncated", window.offset + at, left, "the last block is cut off"
+                            )
+                        at = window.length
+                    elif length and block not in (_SECTION, *_KNOWN):
+                        at += length
+                    elif at == 0:
+                        starved = True
+                        window.grow(max(length, 12))
+                    break
+                if block == _SECTION:
+                    yield from _beside(_flush(window, section, found, number), position)
+                    number += len(found.start)
+                    found = _Found()
+                    major, minor = struct.unpack_from(section.order + "HH", window.raw, at + 12)
+                    section = self._section = _Section(section.order, major)
+                    stretches = None  # which may have another byte order from here on
+                    if major != _MAJOR:
+                        unknown = f"a section of version {major}.{minor} is not read"
+                        yield Damage("unsupported", window.offset + at, length, unknown), position
+                elif section.major != _MAJOR:
+                    pass
+                elif block == _ENHANCED and stretches is None and looks:
+                    stretches = _stretches(window, section, at)
+                    looks -= 1
+                    continue
+                elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
+                    _packet(window, section, block, at, length, found)
+                elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
+                    section.interfaces.append(_interface(window, section, at, length))
+                elif block == _SECRETS and length >= 20:
+                    # they count from here on, for no packet before
+                    yield from _beside(_flush(window, section, found, number), position)
+                    number += len(found.start)
+                    found = _Found()
+                    kind, size = struct.unpack_from(section.order + "II", window.raw, at + 8)
+                    data = bytes(window.raw[at + 16 : at + min(16 + size, length - 4)])
+                    yield Secrets(kind, window.offset + at, data), position
+                elif block == _NAMES:
+                    names = _names(bytes(window.raw[at + 8 : at + length - 4]), section.order)
+                    yield from _beside(names, position)
+                at += length
+            yield from _beside(_flush(window, section, found, number), position)
+            number += len(found.start)
+            position += at
             if problem:
+                damage = _damage(window, section, at, problem)
+            if damage is not None:
+                position = damage.offset + damage.bytes
+                yield damage, position
+            elif at == 0 and not starved:
+                position = window.size
+            yield None, position
+
+    def section(self, window: Window, size: int) -> tuple[Batch, int] | None:
+        """The packets in the blocks that begin in the first `size` bytes of the window, the first of them at its
+        beginning, as packets from 0 on, and where the next begins; None if there is anything else that matters."""
+        section = self._section
+        found = _chain(window, section.order, 0) if section.major == _MAJOR else None
+        if found is None:
+            return None
+        starts, wrong, blocks, end = found
+        kept = int(np.searchsorted(starts, size))
+        end = int(starts[kept]) if kept < len(starts) else end
+        if not kept or (end < size and not (window.ends and end == window.length)):
+            return None
+        if wrong[:kept].any() or np.isin(blocks[:kept], _BREAKING).any():
+            return None
+        batch = _enhanced(window, section, _Stretch(starts[:kept], end), 0)
+        return None if batch is None else (batch, end)
+
+    def first(self, window: Window, offset: int) -> int:
+        """Where the first packet behind `offset` seems to begin, the file's end if none does in reach."""
+        window.read(offset)
+        order = self._section.order
+        search = re.compile(re.escape(struct.pack(order + "I", _ENHANCED))).search
+        place, stop = 0, min(window.length, 2 * MAX_RECORD)
+        for _ in range(_GUESSES):
+            found = search(window.raw, place, stop)
+            if found is None:
                 break
-            if length == 0 or at + length > window.length:
-                if window.offset + at + max(length, 12) > window.size:
-                    if at < window.length:
-                        left = window.size - window.offset - at
-                        damage = Damage("truncated", window.offset + at, left, "the last block is cut off")
-                    at = window.length
-                elif length and block not in (_SECTION, *_KNOWN):
-                    at += length
-                elif at == 0:
-                    starved = True
-                    window.grow(max(length, 12))
-                break
-            if block == _SECTION:
-                yield from _flush(window, section, found, number)
-                number += len(found.start)
-                found = _Found()
-                major, minor = struct.unpack_from(section.order + "HH", window.raw, at + 12)
-                section = _Section(section.order, major)
-                stretches = None  # which may have another byte order from here on
-                if major != _MAJOR:
-                    unknown = f"a section of version {major}.{minor} is not read"
-                    yield Damage("unsupported", window.offset + at, length, unknown)
-            elif section.major != _MAJOR:
-                pass
-            elif block == _ENHANCED and stretches is None and looks:
-                stretches = _stretches(window, section, at)
-                looks -= 1
-                continue
-            elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
-                _packet(window, section, block, at, length, found)
-            elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
-                section.interfaces.append(_interface(window, section, at, length))
-            elif block == _SECRETS and length >= 20:
-                # they count from here on, for no packet before
-                yield from _flush(window, section, found, number)
-                number += len(found.start)
-                found = _Found()
-                kind, size = struct.unpack_from(section.order + "II", window.raw, at + 8)
-                data = bytes(window.raw[at + 16 : at + min(16 + size, length - 4)])
-                yield Secrets(kind, window.offset + at, data)
-            elif block == _NAMES:
-                yield from _names(bytes(window.raw[at + 8 : at + length - 4]), section.order)
-            at += length
-        yield from _flush(window, section, found, number)
-        number += len(found.start)
-        position += at
-        if problem:
-            damage = _damage(window, section, at, problem)
-        if damage is not None:
-            yield damage
-            position = damage.offset + damage.bytes
-        elif at == 0 and not starved:
-            return
+            place = found.start()
+            if _chained(window, order, place):
+                return offset + place
+            place += 1
+        return window.size
+
+
+def _beside(items: Iterable[Item], position: int) -> Iterator[tuple[Item, int]]:
+    return ((item, position) for item in items)
+
+
+def _chained(window: Window, order: str, at: int) -> bool:
+    """Whether so many blocks that there is hardly a doubt follow each other from here on."""
+    unpack = struct.Struct(order + "I").unpack_from
+    for _ in range(_SURE):
+        if at + _LEAST > window.length:
+            return at == window.length and window.ends
+        claimed = unpack(window.raw, at + 4)[0]
+        if claimed < _LEAST or claimed % 4 or at + claimed > window.length:
+            return False
+        at += claimed
+        if unpack(window.raw, at - 4)[0] != claimed:
+            return False
+    return True
+
+
+def begins(head: bytes) -> bool:
+    """Whether a file that begins so is a pcapng."""
+    return head.startswith(b"\n\r\r\n")
 
 
 def holds_secrets(window: Window) -> bool:
@@ -246,19 +330,10 @@ def _stretches(window: Window, section: _Section, at: int) -> dict[int, _Stretch
     """The stretches behind `at`, by where they begin: none where that is not worth it."""
     if window.length - at < lanes.FEW * lanes.LANE:
         return {}
-    entries = _entries(window, section.order, at)
-    if len(entries) < lanes.FEW // 2:
-        return {}
-    kind = section.order + "u4"
-    length = np.ndarray((len(window.raw) - 7,), kind, window.raw, 4, (1,))
-    found = lanes.chain(entries, window.length, [length] * lanes.STEPS, 0, _LEAST)
+    found = _chain(window, section.order, at)
     if found is None:
         return {}
-    starts, end = found
-    claimed = length[starts].astype(np.int64)
-    again = np.ndarray((len(window.raw) - 3,), kind, window.raw, 0, (1,))[starts + np.maximum(claimed, 4) - 4]
-    blocks = np.ndarray((len(window.raw) - 3,), kind, window.raw, 0, (1,))[starts]
-    wrong = (claimed < _LEAST) | (claimed % 4 != 0) | (again != claimed) | (claimed > _MAX_BLOCK)
+    starts, wrong, blocks, end = found
     if wrong.any():  # what is behind it may be no block at all
         first = int(np.argmax(wrong))
         starts, blocks, end = starts[:first], blocks[:first], int(starts[first])
@@ -273,6 +348,23 @@ def _stretches(window: Window, section: _Section, at: int) -> dict[int, _Stretch
         for begin, bound in zip(begins.tolist(), bounds.tolist(), strict=True)
         if begin < bound
     }
+
+
+def _chain(window: Window, order: str, at: int) -> tuple[I64, Bools, NDArray[np.uint32], int] | None:
+    """Where the blocks from the one at `at` on stand, which of them are wrong (what is behind such a one may be no
+    block at all), their types, and where the last complete one ends; None where that could not be found."""
+    words = [
+        np.ndarray((len(window.raw) - 3 - skipped,), order + "u4", window.raw, skipped, (1,))
+        for skipped in (0, 4)
+    ]
+    found = lanes.chain(_entries(window, order, at), window.length, words[1:] * lanes.STEPS, 0, _LEAST)
+    if found is None:
+        return None
+    starts, end = found
+    claimed = words[1][starts].astype(np.int64)
+    again = words[0][starts + np.maximum(claimed, 4) - 4]
+    wrong = (claimed < _LEAST) | (claimed % 4 != 0) | (again != claimed) | (claimed > _MAX_BLOCK)
+    return starts, wrong, words[0][starts], end
 
 
 def _entries(window: Window, order: str, at: int) -> list[int]:

@@ -24,10 +24,11 @@ _MAX_FRAME = 16_384  # bytes of a frame that are looked at
 def read(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, packets of rare link types as raw IP."""
     for item in items:
-        yield _translated(item) if isinstance(item, Batch) else item
+        yield translated(item) if isinstance(item, Batch) else item
 
 
-def _translated(batch: Batch) -> Batch:
+def translated(batch: Batch) -> Batch:
+    """The same packets, those of rare link types as raw IP."""
     first = int(batch.link[0])
     if first in LINKS and bool((batch.link == first).all()):
         return batch

@@ -79,9 +79,9 @@ def read(
     if count > 1:  # who reads alone need not wait for these
         from audit.sources.pcap import sharing, turns
 
-        style = turns.style(source)
-        if style is not None:
-            table = turns.Table(style, count, sharing.lines(count), chunk)
+        format_ = turns.format_of(source)
+        if format_ is not None:
+            table = turns.Table(format_, count, sharing.lines(count), chunk)
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
@@ -166,7 +166,7 @@ def items(source: Opened, chunk: int, more: Callable[[], bool] | None = None) ->
 
 def _modern(source: Opened) -> bool:
     """Whether it is a pcapng, which may carry secrets."""
-    return os.pread(source.file.fileno(), 4, 0) == b"\n\r\r\n"
+    return pcapng_file.begins(os.pread(source.file.fileno(), 4, 0))
 
 
 def _holds_secrets(source: Opened) -> bool:

@@ -1,4 +1,4 @@
-"""Several processes take turns at the windows of one pcap file: each walks the headers of its own windows and
+"""Several processes take turns at the windows of one capture: each walks the headers of its own windows and
 deals the packets out, to every process those of its share of the flows.
 
 So no header is read twice. Where a window begins is guessed, and believed only if the one before it ends there;
@@ -11,19 +11,18 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.sources.opening import Opened
-from audit.sources.pcap import pcap_file
+from audit.sources.pcap import pcap_file, pcapng_file, rare
 from audit.sources.pcap.analysis import Analysis
-from audit.sources.pcap.batch import I64, MAX_RECORD, U8, Batch, Bools, Item
+from audit.sources.pcap.batch import I64, U8, Batch, Bools, Item
 from audit.sources.pcap.link import LINKS
 from audit.sources.pcap.packets import WHOLE, Dealt, Packets, empty, walk
-from audit.sources.pcap.pcap_file import Style
 from audit.sources.pcap.window import PAD, Window
 
 _ROOM = 32 << 20  # bytes that one process can deal to all others in one turn
@@ -40,6 +39,27 @@ _OF_PARTS: dict[str, type] = {"part": np.uint8, "ident": np.uint32, "more": np.u
 Sent = Mapping[str, type]
 Shares = Callable[[Packets], I64]
 """Which share of the flows each packet belongs to (see `Analysis.shares`)."""
+
+
+class Format(Protocol):
+    """A file format as it is read window by window. `begin` is where reading begins; `slack` the bytes that the last
+    record in a window may reach beyond it."""
+
+    begin: int
+    slack: int
+
+    def read(
+        self, window: Window, position: int, number: int, until: int
+    ) -> Iterator[tuple[Item | None, int]]:
+        """All from `position` on, in windows up to the first that ends at `until` or behind it; beside the last item
+        of each stands where the next window is to begin."""
+
+    def section(self, window: Window, size: int) -> tuple[Batch, int] | None:
+        """The packets that begin in the first `size` bytes of the window, and where the next begins; None where there
+        is anything else that matters."""
+
+    def first(self, window: Window, offset: int) -> int:
+        """Where the first packet behind `offset` seems to begin, the file's end if none does in reach."""
 
 
 class _Section(msgspec.Struct, array_like=True):
@@ -67,23 +87,23 @@ class Table:
     side by side, and room for what one deals to another, twice: who plays a turn has taken all of the turn before,
     so what is two turns old is done with."""
 
-    def __init__(self, style: Style, count: int, lines: list[list[Connection | None]], chunk: int) -> None:
-        self.style = style
+    def __init__(self, format_: Format, count: int, lines: list[list[Connection | None]], chunk: int) -> None:
+        self.format = format_
         self.count = count
         self.lines = lines
         self.chunk = chunk
-        self.stride = chunk + MAX_RECORD + style.header + PAD  # a chunk, and the last record in it
+        self.stride = chunk + format_.slack + PAD
         self.windows = [mmap.mmap(-1, count * self.stride) for _ in range(_DEEP)]
         size = _ROOM // count
         self.room = [[[mmap.mmap(-1, size) for _ in (0, 1)] for _ in range(count)] for _ in range(count)]
 
     def items(self, source: Opened, share: int, analysis: Analysis) -> Iterator[Item | Dealt]:
-        """What stands in a pcap file: the packets of each turn that were dealt to `share`, or all as they stand where
+        """What stands in the file: the packets of each turn that were dealt to `share`, or all as they stand where
         all read alike."""
         self._sit(share)
         player = _Player(source, share, self, analysis.shares)
         alone: Window | None = None
-        position, number, turn = pcap_file.FIRST, 1, 0
+        position, number, turn = self.format.begin, 1, 0
         ahead = False
         while position < source.size:
             if not ahead:
@@ -101,11 +121,13 @@ class Table:
             else:
                 until = (turn + 1) * self.count * self.chunk
                 alone = alone or Window(source.file, source.size, self.chunk)
-                for item, following in pcap_file.records(alone, self.style, position, number, until):
+                for item, following in self.format.read(alone, position, number, until):
                     position = following
                     if isinstance(item, Batch):
                         number = item.number + len(item.start)
-                    yield item
+                        yield rare.translated(item)
+                    elif item is not None:
+                        yield item
                 ahead = False
             turn += 1
 
@@ -117,10 +139,13 @@ class Table:
                     line.close()
 
 
-def style(source: Opened) -> Style | None:
-    """How the records of a capture are written at which turns can be taken: a pcap file of a link type that is known."""
-    found = pcap_file.style_at(Window(source.file, source.size, pcap_file.FIRST))
-    return None if found is None or found.old or found.link not in LINKS else found
+def format_of(source: Opened) -> Format | None:
+    """How a capture is read at which turns can be taken: a pcapng, or a pcap of a link type that is known."""
+    view = Window(source.file, source.size, pcap_file.FIRST)
+    style = pcap_file.style_at(view)
+    if style is not None:
+        return pcap_file.Records(style) if not style.old and style.link in LINKS else None
+    return pcapng_file.Blocks() if pcapng_file.begins(bytes(view.raw[: view.length])) else None
 
 
 def _agree(sections: list[_Section], position: int, size: int) -> bool:
@@ -171,17 +196,17 @@ class _Player:
 
     def _section(self, nominal: int, begin: int | None) -> _Section:
         """Walk the window, from the record at `begin` or, if that is not known, from the first in it."""
-        size, style = self._size, self._table.style
+        size, format_ = self._size, self._table.format
         if nominal >= size:
             return _Section(size, size, 0, 0, [0] * self._table.count, parts=False, plain=True)
         if begin is None:
-            begin = pcap_file.first_record(self._probe, style, nominal)
+            begin = format_.first(self._probe, nominal)
         stop = nominal + self._table.chunk
         if begin >= stop:
             return _ODD
         window = self._windows[self._turn % _DEEP]
         window.read(begin)
-        found = pcap_file.section(window, style, stop - begin)
+        found = format_.section(window, stop - begin)
         if found is None:
             return _ODD
         batch, used = found

@@ -16,6 +16,7 @@ from audit.records import AnyRecord
 from audit.sources.pcap import turns
 
 from . import craft
+from .test_many_blocks import damaged as broken
 
 GET = b"GET /p?q=%d HTTP/1.1\r\nHost: a.example\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -73,6 +74,23 @@ def damaged(data: bytes, seed: int) -> bytes:
     return data[: at + 20] + chance.randbytes(8) + data[at + 28 :]
 
 
+def modern(packets: list[bytes], chance: random.Random | None) -> bytes:
+    """The packets as a pcapng; with chance, more blocks of other kinds among them than most files have."""
+    parts = [craft.section(), craft.interface()]
+    for number, packet in enumerate(packets):
+        parts.append(craft.enhanced(packet, 1_700_000_000_000_000 + number))
+        kind = chance.randrange(60) if chance else -1
+        if kind == 0:
+            parts.append(craft.block(5, bytes(8)))
+        elif kind == 1:
+            parts += [craft.interface(101), craft.enhanced(packet[14:], 1_700_000_000_000_000 + number, 1)]
+        elif kind == 2:
+            parts += [craft.section(), craft.interface()]
+        elif kind == 3:
+            parts.append(craft.block(3, struct.pack("<I", len(packet)) + packet))
+    return b"".join(parts)
+
+
 def found(folder: Path, data: bytes, **options: int) -> list[AnyRecord]:
     return craft.read(folder, data, **options)
 
@@ -86,6 +104,34 @@ def test_as_many_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: i
     alone = found(tmp_path, data)
     for jobs, chunk in ((2, 1 << 20), (2, 4_000), (3, 9_000)):
         assert found(tmp_path, data, jobs=jobs, chunk=chunk) == alone
+
+
+@pytest.mark.parametrize("seed", range(-2, 20))
+def test_as_many_as_one_at_a_pcapng(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr("audit.sources.pcap.reading._WORTH_SHARING", 0)
+    chance = random.Random(seed)
+    data = modern(packets(), chance if seed > -2 else None)
+    if seed >= 0:
+        data = broken(data, chance)
+    alone = found(tmp_path, data)
+    for jobs, chunk in ((2, 1 << 20), (2, 4_000), (3, 9_000)):
+        assert found(tmp_path, data, jobs=jobs, chunk=chunk) == alone
+
+
+def test_turns_are_taken_at_a_pcapng(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[bool] = []
+    agree = turns._agree
+
+    def noted(*given: object) -> bool:
+        rounds.append(agree(*given))  # type: ignore[arg-type]
+        return rounds[-1]
+
+    monkeypatch.setattr("audit.sources.pcap.reading._WORTH_SHARING", 0)
+    monkeypatch.setattr(turns, "_agree", noted)
+    found(tmp_path, modern(packets(), None), jobs=2, chunk=4_000)
+    assert len(rounds) > 3
+    assert not rounds[0]  # the first window tells of the interface
+    assert all(rounds[1:])
 
 
 def test_turns_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

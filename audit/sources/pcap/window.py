@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 10 << 20  # bytes per window: large enough for vectors, small enough to stay in memory
+CHUNK = 8 << 20  # bytes per window: large enough for vectors, small enough to stay in memory
 PAD = 128
 _ENDLESS = 1 << 62
 

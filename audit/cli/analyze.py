@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from audit.cli.decoders import decoder_option
-from audit.cli.targets import audited, keys_option, private
+from audit.cli.targets import addresses, audited, keys_option, private
 from audit.cli.terminal import say, stderr
 from audit.records import Audit, Canary, CanaryKind, Severity
 from audit.reporting import findings as findings_file
@@ -28,7 +28,7 @@ _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
               help=f"A value to look for; KIND is one of {', '.join(get_args(CanaryKind))}. Repeatable.")  # fmt: skip
 @keys_option
 @decoder_option
-@click.option("--device", multiple=True, metavar="ADDRESS",
+@click.option("--device", multiple=True, metavar="ADDRESS", callback=addresses,
               help="An IP address of the device, in packet captures. Repeatable.")  # fmt: skip
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Captures analysed at once."

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import asdict, fields
 
 from audit.assessment.clock import rfc3339, rfc3339_at, rfc3339_of
-from audit.cli.targets import keys_option, path_of
+from audit.cli.targets import addresses, keys_option, path_of
 from audit.protocols import grpc
 from audit.protocols.malformed import Malformed
 from audit.records import AnyRecord, Dns, Flow, Http, Tls
@@ -41,7 +41,13 @@ _encode = _encoder.encode
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes for packet captures."
 )
-@click.option("--device", multiple=True, metavar="ADDRESS", help="An IP address of the device. Repeatable.")
+@click.option(
+    "--device",
+    multiple=True,
+    metavar="ADDRESS",
+    callback=addresses,
+    help="An IP address of the device. Repeatable.",
+)
 @click.option("--follow", is_flag=True, help="Go on as the packet capture grows, until interrupted.")
 def inspect(
     capture: str, kinds: str | None, ids: tuple[str, ...], keys: tuple[Path, ...], jobs: int,

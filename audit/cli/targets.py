@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from audit.pipeline import Capture
 
 
+def addresses(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """IP addresses as they were given; BadParameter for what is none."""
+    from ipaddress import ip_address
+
+    for value in given:
+        try:
+            ip_address(value)
+        except ValueError:
+            problem = f"{value} is no IP address; write it like 192.168.1.2 or 2001:db8::2"
+            raise click.BadParameter(problem, param=parameter) from None
+    return given
+
+
 keys_option = click.option(
     "--keys", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True),
     metavar="FILE", help="A key log that opens encrypted connections of packet captures. Repeatable.",

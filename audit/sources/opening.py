@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple, cast
 
@@ -57,10 +58,10 @@ def opened(path: Path, capture: str) -> Iterator[Opened]:
             raise BadCapture(path, "the file is empty", "check that the recording was finished and copied")
         state = os.fstat(raw.fileno())
         if head.startswith(_GZIP):
-            plain: IO[bytes] = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+            plain = cast(BufferedReader, gzip.GzipFile(fileobj=raw))
         elif head == _ZSTD:
             plain = cast(
-                IO[bytes],
+                BufferedReader,
                 zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
                     raw, read_across_frames=True
                 ),
@@ -79,7 +80,9 @@ def opened(path: Path, capture: str) -> Iterator[Opened]:
             yield Opened(cast(BinaryIO, spool), size, gap)
 
 
-def _spool(plain: IO[bytes], spool: IO[bytes], packed: int, capture: str, *, bounded: bool) -> Gap | None:
+def _spool(
+    plain: BufferedReader, spool: IO[bytes], packed: int, capture: str, *, bounded: bool
+) -> Gap | None:
     """Copy until the end, the first damage or a bound; says which of them it was."""
     size = 0
 
@@ -88,7 +91,7 @@ def _spool(plain: IO[bytes], spool: IO[bytes], packed: int, capture: str, *, bou
 
     while True:
         try:
-            chunk = plain.read(_CHUNK)
+            chunk = plain.read1(_CHUNK)  # what comes before damage is not lost with it
         except _DAMAGE as error:
             return gap("truncated", f"the compressed file is damaged or cut off ({error})")
         if not chunk:

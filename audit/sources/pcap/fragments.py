@@ -40,7 +40,12 @@ class Fragments:
     def __init__(self) -> None:
         self._open: dict[_Key, _Datagram] = {}
         self._held = 0
-        self.dropped = 0  # datagrams given up
+        self._dropped = 0
+
+    @property
+    def incomplete(self) -> int:
+        """Datagrams of which parts are missing, as far as is known now."""
+        return self._dropped + len(self._open)
 
     def reassemble(self, data: U8, packets: Packets) -> tuple[U8, Packets, Bools | None]:
         """The packets with completed datagrams among them, where their bytes now lie, and which of them
@@ -109,7 +114,7 @@ class Fragments:
 
     def _drop(self, key: _Key) -> None:
         self._held -= self._open.pop(key).held
-        self.dropped += 1
+        self._dropped += 1
 
 
 def _joined(datagram: _Datagram) -> bytes | None:

@@ -97,6 +97,8 @@ class Records:
                     continue
                 if damage.reason == "malformed":
                     damage = _resumed(window, style, damage)
+                else:
+                    damage = _mistaken(window, style, damage)
                 position = damage.offset + damage.bytes
                 yield damage, position
 
@@ -132,6 +134,8 @@ def _stopped(window: Window, style: Style, at: int) -> Damage | None:
     if window.length - at < style.header:
         return None
     captured = _captured(window, style, at)
+    if not any(window.raw[at : at + style.header]):
+        return Damage("malformed", place, left, "zeros where a record should be")
     if captured <= MAX_RECORD:
         if captured + style.header > left:
             return Damage("truncated", place, left, cut)
@@ -153,6 +157,16 @@ def _resumed(window: Window, style: Style, damage: Damage) -> Damage:
         if found < end or window.ends:
             return damage._replace(bytes=min(at + found, window.size) - damage.offset)
         at += end
+
+
+def _mistaken(window: Window, style: Style, damage: Damage) -> Damage:
+    """The same if the last record is cut off; if others stand behind it, it is its length that is wrong."""
+    window.grow(damage.bytes)
+    window.read(damage.offset + 1)
+    found = _resume(window, style, window.length, _SURE)
+    if found == window.length:
+        return damage
+    return Damage("malformed", damage.offset, found + 1, "a record claims more bytes than the file has")
 
 
 def _resume(window: Window, style: Style, end: int, links: int) -> int:
@@ -196,8 +210,18 @@ def _index(window: Window, style: Style) -> tuple[I64, int]:
     if window.length >= lanes.FEW * lanes.LANE and not style.old:
         found = _lanes(window, style)
         if found is not None:
-            return found
-    return _serial(window, style)
+            return _before_zeros(window, style, *found)
+    return _before_zeros(window, style, *_serial(window, style))
+
+
+def _before_zeros(window: Window, style: Style, starts: I64, end: int) -> tuple[I64, int]:
+    """The same up to a record that is zeros and nothing else: a hole in the file."""
+    empty = np.flatnonzero(np.diff(starts, append=end) == style.header)
+    for index in empty.tolist():
+        at = int(starts[index])
+        if not any(window.raw[at : at + style.header]):
+            return starts[:index], at
+    return starts, end
 
 
 def _serial(window: Window, style: Style) -> tuple[I64, int]:

@@ -121,7 +121,7 @@ class Blocks:
         while position < min(until, window.size):
             window.read(position)
             found = _Found()
-            at, damage, starved = 0, None, False
+            at, damage, starved, cut = 0, None, False, False
             stretches: dict[int, _Stretch] | None = None
             looks = _LOOKS
             while True:
@@ -129,21 +129,18 @@ class Blocks:
                     yield from _beside(_flush(window, section, found, number), position)
                     number += len(found.start)
                     found = _Found()
-                    if (batch := _enhanced(window, section, stretch, number)) is not None:
+                    batch, strays = _enhanced(window, section, stretch, number)
+                    if batch is not None:
                         yield batch, position
                         number += len(batch.start)
+                    yield from _beside(strays, position)
                     at = stretch.end
                 block, length, problem = _block(window, section, at)
                 if problem:
                     break
                 if length == 0 or at + length > window.length:
                     if window.offset + at + max(length, 12) > window.size:
-                        if at < window.length:
-                            left = window.size - window.offset - at
-                            damage = Damage(
-                                "truncated", window.offset + at, left, "the last block is cut off"
-                            )
-                        at = window.length
+                        cut = at < window.length
                     elif length and block not in (_SECTION, *_KNOWN):
                         at += length
                     elif at == 0:
@@ -167,7 +164,8 @@ class Blocks:
                     looks -= 1
                     continue
                 elif block in (_ENHANCED, _OBSOLETE, _SIMPLE):
-                    _packet(window, section, block, at, length, found)
+                    if not _packet(window, section, block, at, length, found):
+                        yield _stray(window, at, length), position
                 elif block == _INTERFACE and len(section.interfaces) < _MAX_INTERFACES:
                     section.interfaces.append(_interface(window, section, at, length))
                 elif block == _SECRETS and length >= 20:
@@ -187,6 +185,8 @@ class Blocks:
             position += at
             if problem:
                 damage = _damage(window, section, at, problem)
+            elif cut:
+                damage = _cut(window, section, at)
             if damage is not None:
                 position = damage.offset + damage.bytes
                 yield damage, position
@@ -208,8 +208,8 @@ class Blocks:
             return None
         if wrong[:kept].any() or np.isin(blocks[:kept], _BREAKING).any():
             return None
-        batch = _enhanced(window, section, _Stretch(starts[:kept], end), 0)
-        return None if batch is None else (batch, end)
+        batch, strays = _enhanced(window, section, _Stretch(starts[:kept], end), 0)
+        return None if batch is None or strays else (batch, end)
 
     def first(self, window: Window, offset: int) -> int:
         """Where the first packet behind `offset` seems to begin, the file's end if none does in reach."""
@@ -294,8 +294,8 @@ def _block(window: Window, section: _Section, at: int) -> tuple[int, int, str]:
     return block, length, ""
 
 
-def _damage(window: Window, section: _Section, at: int, problem: str) -> Damage:
-    """What is wrong at `at`, up to the next block that is whole."""
+def _damage(window: Window, section: _Section, at: int, problem: str, *, surely: bool = False) -> Damage:
+    """What is wrong at `at`, up to the next block that is whole, or surely one."""
     place = window.offset + at
     at = place + 1
     window.grow(2 * _MAX_RESUMED)
@@ -305,11 +305,22 @@ def _damage(window: Window, section: _Section, at: int, problem: str) -> Damage:
         for candidate in _candidates(window, section, end):
             block, length, wrong = _block(window, _Section(section.order), candidate)
             whole = 0 < length <= min(window.length - candidate, _MAX_RESUMED)
-            if not wrong and whole and block in (_SECTION, *_KNOWN):
+            if wrong or not whole or block not in (_SECTION, *_KNOWN):
+                continue
+            if not surely or _chained(window, section.order, candidate):
                 return Damage("malformed", place, at + candidate - place, problem)
         if window.ends:
             return Damage("malformed", place, window.size - place, problem)
         at += end
+
+
+def _cut(window: Window, section: _Section, at: int) -> Damage:
+    """The last block is cut off; or, if others stand behind it, its length is wrong."""
+    place = window.offset + at
+    behind = _damage(window, section, at, "a block claims more bytes than the file has", surely=True)
+    if place + behind.bytes < window.size:
+        return behind
+    return Damage("truncated", place, window.size - place, "the last block is cut off")
 
 
 def _candidates(window: Window, section: _Section, end: int) -> Iterator[int]:
@@ -393,23 +404,33 @@ def _entries(window: Window, order: str, at: int) -> list[int]:
     return entries
 
 
-def _enhanced(window: Window, section: _Section, stretch: _Stretch, number: int) -> Batch | None:
-    """The packets of a stretch, None if there are none in it."""
+def _stray(window: Window, at: int, length: int) -> Damage:
+    detail = "a packet of an interface that the capture does not describe, or one that is too short"
+    return Damage("malformed", window.offset + at, length, detail)
+
+
+def _enhanced(
+    window: Window, section: _Section, stretch: _Stretch, number: int
+) -> tuple[Batch | None, list[Damage]]:
+    """The packets of a stretch, None if there are none in it, and what is wrong with those that cannot be read."""
     header = _HEADER[section.order]
     shape = (len(window.raw) - header.itemsize + 1,)
     rows = np.ndarray(shape, f"V{header.itemsize}", window.raw, 0, (1,))[stretch.starts].view(header)
     whole = (rows["block"] == _ENHANCED) & (rows["length"] >= _SHORTEST)
     whole &= rows["interface"] < len(section.interfaces)
-    starts = stretch.starts
+    starts, strays = stretch.starts, []
     if not whole.all():
+        wrong = np.flatnonzero(~whole & (rows["block"] == _ENHANCED))
+        lengths = rows["length"][wrong].tolist()
+        strays = [_stray(window, *each) for each in zip(starts[wrong].tolist(), lengths, strict=True)]
         kept = np.flatnonzero(whole)
         rows, starts = rows[kept], starts[kept]
     if not len(starts):
-        return None
+        return None, strays
     stamps = rows["high"].astype(np.uint64) << np.uint64(32) | rows["low"]
     captured = np.minimum(rows["captured"].astype(np.int64), rows["length"].astype(np.int64) - _SHORTEST)
     owner = rows["interface"].astype(np.int64)
-    return Batch(
+    batch = Batch(
         data=window.data,
         base=window.offset,
         number=number,
@@ -419,6 +440,7 @@ def _enhanced(window: Window, section: _Section, stretch: _Stretch, number: int)
         time=_times(stamps, owner, section),
         link=_links(owner, section),
     )
+    return batch, strays
 
 
 def _times(stamps: U64, owner: I64, section: _Section) -> I64:
@@ -438,29 +460,32 @@ def _links(owner: I64, section: _Section) -> U16:
     return links[owner]
 
 
-def _packet(window: Window, section: _Section, block: int, at: int, length: int, found: _Found) -> None:
+def _packet(window: Window, section: _Section, block: int, at: int, length: int, found: _Found) -> bool:
+    """Take down the packet of a block; False if there is none that can be read."""
     raw, order = window.raw, section.order
     if block == _SIMPLE:
         if length < 16 or not section.interfaces:
-            return
+            return False
         (original,) = struct.unpack_from(order + "I", raw, at + 8)
         snap = section.interfaces[0].snap or MAX_RECORD
         interface, start, captured, stamp = 0, at + 12, min(original, snap, length - 16), -1
     else:
         if length < 32:
-            return
+            return False
         if block == _ENHANCED:
             interface, high, low, captured, original = struct.unpack_from(order + "IIIII", raw, at + 8)
         else:
             interface, _, high, low, captured, original = struct.unpack_from(order + "HHIIII", raw, at + 8)
         start, stamp = at + 28, high << 32 | low
         captured = min(captured, length - 32)
-    if interface < len(section.interfaces):
-        found.start.append(start)
-        found.captured.append(captured)
-        found.original.append(max(original, captured))
-        found.stamp.append(stamp)
-        found.interface.append(interface)
+    if interface >= len(section.interfaces):
+        return False
+    found.start.append(start)
+    found.captured.append(captured)
+    found.original.append(max(original, captured))
+    found.stamp.append(stamp)
+    found.interface.append(interface)
+    return True
 
 
 def _flush(window: Window, section: _Section, found: _Found, number: int) -> Iterator[Batch]:

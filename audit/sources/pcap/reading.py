@@ -198,9 +198,9 @@ def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:
             capture=capture, reason="unsupported",
             detail=f"{analysis.without_ip} packets carry no IP (ARP, link control) or a damaged header of it",
         )  # fmt: skip
-    if analysis.fragments.dropped:
+    if analysis.fragments.incomplete:
         yield Gap(
             capture=capture,
             reason="lost",
-            detail=f"{analysis.fragments.dropped} fragmented datagrams are incomplete",
+            detail=f"{analysis.fragments.incomplete} fragmented datagrams are incomplete",
         )

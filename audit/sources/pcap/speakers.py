@@ -78,7 +78,14 @@ class Opening:
                     self._decide(side, final=True)
         if self._speaker is not None:
             self._speaker.finish()
+        elif self._passed:
+            self._unread()
         self.done = True
+
+    def _unread(self) -> None:
+        """What goes on inside of a talk that could be read cannot be read."""
+        if self._depth:
+            self._teller.observed("metadata_only", "unknown protocol")
 
     def _decide(self, side: int, *, final: bool) -> None:
         data = self._begun[side]
@@ -141,7 +148,10 @@ class Opening:
                 self._missed[place] += len(piece)
         self._order.clear()
         self._passed += 1
-        return Opaque() if self._passed >= MAX_PASSED else None
+        if self._passed < MAX_PASSED:
+            return None
+        self._unread()
+        return Opaque()
 
     def _inside(self, client: int, agreed: str) -> Speaker:
         """What begins inside TLS; HTTP/2 is known by its agreement even where its first bytes are lost."""

@@ -106,6 +106,8 @@ class Http1:
         if not bare:
             sent = asked(request, self._scheme, _raw(request.headers) if whole else ())
             self._teller.http(self._client, sent, answered, time)
+        if not bare and not request.complete and not request.lost:
+            self._teller.gap("lost", None, "the end of a request was not recorded")
         if response and not response.complete and self._scheme == "https":
             self._teller.gap("lost", None, "the end of a response was not recorded")
         if bare or " " in request.target:

@@ -122,7 +122,7 @@ def test_they_are_found_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "made.pcapng"
     path.write_bytes(craft.section(">") + craft.interface(order=">") + b"".join(packets))
     one_by_one: list[int] = []
-    monkeypatch.setattr(pcapng_file, "_packet", lambda *given: one_by_one.append(given[3]))
+    monkeypatch.setattr(pcapng_file, "_packet", lambda *given: one_by_one.append(given[3]) or True)
     assert len(found(path, 4 << 20)) == 9_000 - len(one_by_one)
     assert len(one_by_one) < 4_000  # in the last window, which is small
     assert one_by_one

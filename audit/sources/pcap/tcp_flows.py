@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.sources.pcap import payloads, segments
-from audit.sources.pcap.batch import I64, NO_TIME, U8
+from audit.sources.pcap.batch import I64, NO_TIME, U8, Bools
 from audit.sources.pcap.flows import Grouped
 from audit.sources.pcap.knowledge import MAX_ALIKE, Knowledge, Known
 from audit.sources.pcap.live_flows import OVER, QUIET, TALKING, LiveFlows, forgotten
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # imported when there is a payload to read
     from audit.sources.pcap.telling import Teller
 
 _BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
+_EARLY = 1 << 16  # bytes that may be missing before a packet that came early
 _MORE = 16  # times as many at each further look
 
 
@@ -100,7 +101,11 @@ class TcpFlows(LiveFlows["Conversation"]):
         rank = np.arange(len(group)) - np.repeat(opens, np.diff(np.append(opens, len(group))))
         rank += table.tried[rows[untried[group]]]
         few = np.flatnonzero(rank < payloads.TRIES)
-        telling = few[payloads.telling_tcp(data, packets, order[place[few]], self._kinds)]
+        candidates = place[few]
+        telling = few[
+            payloads.telling_tcp(data, packets, order[candidates], self._kinds)
+            | ((rank[few] == 0) & self._early(packets, grouped, candidates, rows[untried[group[few]]]))
+        ]
         chosen, index = np.unique(group[telling], return_index=True)
         rest = np.ones(len(untried), dtype=np.bool_)
         rest[chosen] = False
@@ -113,6 +118,15 @@ class TcpFlows(LiveFlows["Conversation"]):
             np.append(starts[going], place[begun]),
             np.append(np.zeros(len(going), dtype=np.int64), rank[begun]),
         )
+
+    def _early(self, packets: Packets, grouped: Grouped, places: I64, rows: I64) -> Bools:
+        """Which packets, at these places of the order, came before others of the side that opened the connection:
+        something is missing between the SYN with which it began and them."""
+        table = self._table
+        opener_a, isn = table.opener_a[rows] != 0, table.isn[rows]
+        opened = (isn >= 0) & (np.where(opener_a, table.begun_a[rows], table.begun_b[rows]) == isn)
+        ahead = packets.seq[grouped.order[places]] - isn - 1 & 0xFFFFFFFF
+        return np.asarray(opened & (grouped.ab[places] == opener_a) & (ahead > 0) & (ahead <= _EARLY))
 
     def _follow(
         self, data: U8, view: memoryview, packets: Packets, grouped: Grouped, row: int, live: Conversation,

@@ -17,6 +17,7 @@ processes, browser policy, certificate authority) is taken down again, also afte
 internet, keep the certificate authority's key, or overwrite a recording.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -54,7 +55,10 @@ TUNNEL = "wg0"
 LAPTOP_ADDRESS, PHONE_UPLINK = "203.0.113.1", "203.0.113.2"  # the cable between both; RFC 5737: test range 3
 PHONE_ADDRESS, NAME_SERVER = "10.0.0.1", "10.0.0.53"  # fixed by mitmproxy's WireGuard mode
 WIREGUARD_PORT = 51820
+SOCKET = Path(f"/var/run/wireguard/{TUNNEL}.sock")
 
+LOCK = Path("/run/lock/device-privacy-audit-sample")
+RESOLVER = Path(f"/etc/netns/{PHONE}/resolv.conf")
 POLICY = Path("/etc/chromium/policies/managed/device-privacy-audit-sample.json")
 SETTINGS = {
     "SpellcheckEnabled": False,  # no dictionary to download: it would be most of the recording
@@ -236,50 +240,73 @@ def running(
 
 
 @contextmanager
+def machine() -> Iterator[None]:
+    """The browser policy and the phone's namespace are one per machine: whoever comes second waits.
+
+    What still stands when nobody else is in here was left by a run that was killed, and is taken down.
+    """
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system opens it when its holder dies, however that happens
+        with browser_policy(), phone_namespace():
+            yield
+
+
+@contextmanager
 def browser_policy() -> Iterator[None]:
     """DuckDuckGo as every Chromium's search engine on this machine while the block lasts."""
-    made = [folder for folder in (POLICY.parent.parent, POLICY.parent) if not folder.exists()]
     POLICY.parent.mkdir(parents=True, exist_ok=True)
-    with POLICY.open("x") as file:
-        json.dump(SETTINGS, file)
     try:
+        POLICY.write_text(json.dumps(SETTINGS))
         yield
     finally:
-        POLICY.unlink()
-        for folder in reversed(made):
-            folder.rmdir()
+        POLICY.unlink(missing_ok=True)
+        remove_empty(POLICY.parent, POLICY.parent.parent)
 
 
 @contextmanager
 def phone_namespace() -> Iterator[None]:
     """The namespace, with a cable to here and our name server; whatever still runs in it at the end is ended."""
-    resolver = Path(f"/etc/netns/{PHONE}/resolv.conf")
-    made = [folder for folder in (resolver.parent.parent, resolver.parent) if not folder.exists()]
-    resolver.parent.mkdir(parents=True)
+    take_down_phone()
+    RESOLVER.parent.mkdir(parents=True, exist_ok=True)
     try:
-        resolver.write_text(f"nameserver {NAME_SERVER}\n")
+        RESOLVER.write_text(f"nameserver {NAME_SERVER}\n")
         run("ip", "netns", "add", PHONE)
-        try:
-            cable = ("type", "veth", "peer", "name", "uplink", "netns", PHONE)
-            run("ip", "link", "add", "to-phone", *cable)
-            run("ip", "addr", "add", f"{LAPTOP_ADDRESS}/30", "dev", "to-phone")
-            run("ip", "link", "set", "to-phone", "up")
-            run("ip", "-n", PHONE, "addr", "add", f"{PHONE_UPLINK}/30", "dev", "uplink")
-            run("ip", "-n", PHONE, "link", "set", "lo", "up")
-            run("ip", "-n", PHONE, "link", "set", "uplink", "up")
-            yield
-        finally:
-            for pid in run("ip", "netns", "pids", PHONE).split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            with suppress(
-                RecordingError
-            ):  # there may be none; else it stays as long as an orphaned socket does
-                run("ip", "link", "delete", "to-phone")
-            run("ip", "netns", "delete", PHONE)
+        cable = ("type", "veth", "peer", "name", "uplink", "netns", PHONE)
+        run("ip", "link", "add", "to-phone", *cable)
+        run("ip", "addr", "add", f"{LAPTOP_ADDRESS}/30", "dev", "to-phone")
+        run("ip", "link", "set", "to-phone", "up")
+        run("ip", "-n", PHONE, "addr", "add", f"{PHONE_UPLINK}/30", "dev", "uplink")
+        run("ip", "-n", PHONE, "link", "set", "lo", "up")
+        run("ip", "-n", PHONE, "link", "set", "uplink", "up")
+        yield
     finally:
-        resolver.unlink(missing_ok=True)
-        for folder in reversed(made):
+        take_down_phone()
+        RESOLVER.unlink(missing_ok=True)
+        remove_empty(RESOLVER.parent, RESOLVER.parent.parent)
+
+
+def take_down_phone() -> None:
+    """Ends what stands of the phone: its cable, its namespace with all that runs in it, its tunnel's socket."""
+    with suppress(RecordingError):  # there may be none; else it stays as long as an orphaned socket does
+        run("ip", "link", "delete", "to-phone")
+    end_namespace(PHONE)
+    SOCKET.unlink(missing_ok=True)  # else the next wireguard-go seems ready before it is
+
+
+def end_namespace(name: str) -> None:
+    """Ends a namespace with all that runs in it, if there is one."""
+    if not Path("/run/netns", name).exists():
+        return
+    for pid in run("ip", "netns", "pids", name).split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    run("ip", "netns", "delete", name)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Removes folders, inner ones first, as far as nothing is in them."""
+    for folder in folders:
+        with suppress(OSError):
             folder.rmdir()
 
 
@@ -320,7 +347,7 @@ def tunnel(room: Path) -> Iterator[None]:
     secret = room / "client_key"
     secret.write_text(keys["client_key"])
     with running("ip", "netns", "exec", PHONE, "wireguard-go", "-f", TUNNEL, log=room / "wireguard.log"):
-        wait_for("wireguard-go", lambda: Path(f"/var/run/wireguard/{TUNNEL}.sock").exists())
+        wait_for("wireguard-go", SOCKET.exists)
         peer = ["peer", server, "endpoint", f"{LAPTOP_ADDRESS}:{WIREGUARD_PORT}", "allowed-ips", "0.0.0.0/0"]
         run("ip", "netns", "exec", PHONE, "wg", "set", TUNNEL, "private-key", secret, *peer)
         run("ip", "-n", PHONE, "addr", "add", f"{PHONE_ADDRESS}/32", "dev", TUNNEL)
@@ -440,8 +467,7 @@ def record(room: Path, version: str) -> Log:
     """The whole run; leaves flows, packets and keys in the room."""
     log = Log(version, make_canaries())
     with ExitStack() as stack:
-        stack.enter_context(browser_policy())
-        stack.enter_context(phone_namespace())
+        stack.enter_context(machine())
         mitmdump = stack.enter_context(proxy(room))
         stack.enter_context(tunnel(room))
         stack.enter_context(packets(room))

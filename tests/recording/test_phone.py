@@ -216,7 +216,7 @@ def room(tmp_path: Path) -> Iterator[Path]:
         [sys.executable, "-m", "audit", "plan", "new", str(tmp_path / "experiment")],
         check=True, capture_output=True, cwd=ROOT,
     )  # fmt: skip
-    with sample.browser_policy(), sample.phone_namespace():
+    with sample.machine():
         yield tmp_path
 
 
@@ -251,7 +251,7 @@ def tunnel(room: Path, text: str) -> Iterator[None]:
     assert known["DNS"] == sample.NAME_SERVER
     inside = ("ip", "netns", "exec", sample.PHONE)
     with sample.running(*inside, "wireguard-go", "-f", sample.TUNNEL, log=room / "wireguard.log"):
-        sample.wait_for("wireguard-go", lambda: Path(f"/var/run/wireguard/{sample.TUNNEL}.sock").exists())
+        sample.wait_for("wireguard-go", sample.SOCKET.exists)
         sample.run(*inside, "wg", "setconf", sample.TUNNEL, str(stripped))
         sample.run("ip", "-n", sample.PHONE, "addr", "add", known["Address"], "dev", sample.TUNNEL)
         sample.run("ip", "-n", sample.PHONE, "link", "set", sample.TUNNEL, "up", "mtu", "1420")
@@ -287,6 +287,7 @@ def test_through_a_regular_proxy(room: Path) -> None:
 @contextmanager
 def laptop() -> Iterator[None]:
     """The laptop as a gateway of its own, with the rules that onboarding names."""
+    sample.end_namespace(LAPTOP)  # of a run that was killed
     sample.run("ip", "netns", "add", LAPTOP)
     try:
         sample.run("ip", "link", "set", "to-phone", "netns", LAPTOP)
@@ -299,10 +300,7 @@ def laptop() -> Iterator[None]:
             sample.run("ip", "netns", "exec", LAPTOP, *words)
         yield
     finally:
-        for pid in sample.run("ip", "netns", "pids", LAPTOP).split():
-            os.kill(int(pid), signal.SIGKILL)
-        time.sleep(0.5)
-        sample.run("ip", "netns", "delete", LAPTOP)
+        sample.end_namespace(LAPTOP)
 
 
 def test_through_a_transparent_gateway(room: Path) -> None:

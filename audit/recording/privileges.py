@@ -1,6 +1,7 @@
 """Gives up root's power once it is no longer needed, for good.
 
-Who calls a command through sudo is named by SUDO_UID and SUDO_GID (sudo(8)); that is who the process becomes.
+Who calls a command through sudo is named by SUDO_UID and SUDO_GID (sudo(8)); that is who the process becomes. Else it
+stays root in name, without root's rights over the system and other people's files.
 It never gains anything, and where it stays root, it says why.
 """
 
@@ -10,6 +11,8 @@ import os
 import pwd
 from pathlib import Path
 
+from audit.recording import capabilities
+
 OURS = (os.__file__, __file__)
 """Files without which this process could not go on: Python loads some of its parts late."""
 
@@ -17,14 +20,15 @@ OURS = (os.__file__, __file__)
 def drop(folder: Path) -> str:
     """Becomes the user who called sudo, if we are root; returns what was done, in words.
 
-    Stays root where that user could not write to `folder` or read this program.
+    Stays root where there is no such user, or that user could not write to `folder` or read this program; and keeps
+    root's rights only where root could not do so without them.
     Raises OSError where the system refuses.
     """
     if os.geteuid() != 0:
         return ""
     uid, gid = (os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID"))
     if not (uid.isdecimal() and gid.isdecimal() and int(uid)):
-        return "recording as root: there is no user to hand over to, as sudo would name one"
+        return _stay("there is no user to hand over to, as sudo would name one", folder)
     user, group, name = int(uid), int(gid), _name(int(uid))
     before = os.getgroups(), os.getegid()
     if name is None:
@@ -37,11 +41,24 @@ def drop(folder: Path) -> str:
         os.seteuid(0)
         os.setegid(before[1])
         os.setgroups(before[0])
-        return f"recording as root: {name or user} has no access to {lacking}"
+        return _stay(f"{name or user} has no access to {lacking}", folder)
     os.seteuid(0)  # only root may change the user that it could go back to
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)
     return f"root's rights are given up, recording as {name or user}"
+
+
+def _stay(why: str, folder: Path) -> str:
+    """Remains root, if possible as a user like any other."""
+    try:
+        with capabilities.resting():
+            lacking = _lacking(folder)
+        if not lacking:
+            capabilities.give_up()
+    except OSError as error:
+        lacking = error.strerror or str(error)
+    rights = f"with all rights ({lacking})" if lacking else "without root's rights"
+    return f"recording as root, {rights}: {why}"
 
 
 def _lacking(folder: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from audit.experiment import load, save
-from audit.recording import privileges
+from audit.recording import capabilities, privileges
 from audit.records import Dns, Experiment, Flow, Gap, Http
 from audit.sources import read
 
@@ -71,6 +71,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_root_stays_root_where_nobody_called_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(capabilities, "give_up", lambda: None)
     for user in ("", "0", "-1", "x"):
         monkeypatch.setenv("SUDO_UID", user)
         assert "recording as root" in privileges.drop(tmp_path)
@@ -293,14 +294,28 @@ def test_root_stays_where_the_user_could_not_go_on(of_a_user: Path) -> None:
     with sniffing(of_a_user / "e", environment=SUDO, program=program) as process:
         send(5)
         paths, said = stopped(process)
-    assert f"recording as root: {USER} has no access to" in said
+    assert re.search(rf"recording as root, with all rights .*: {USER} has no access to", said)
     assert sent_packets(paths) == 5
     of_root = of_a_user / "of-root"
     of_root.mkdir()
     program = [sys.executable, "-c", READABLE.format(ours=()), "sniff"]
     with sniffing(of_root / "deep" / "e", environment=SUDO, program=program) as process:
         _, said = stopped(process)
-    assert f"recording as root: {USER} has no access to {of_root}" in " ".join(said.split())
+    assert f": {USER} has no access to {of_root}" in " ".join(said.split())
+
+
+@only_as_root
+@pytest.mark.slow
+@pytest.mark.usefixtures("network")
+def test_root_that_nobody_called_keeps_none_of_its_rights(tmp_path: Path) -> None:
+    with sniffing(tmp_path / "e") as process:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        send(5)
+        paths, said = stopped(process)
+    assert len(re.findall(r"Cap(?:Inh|Prm|Eff|Amb):\s+0+\n", status)) == 4
+    assert re.search(r"NoNewPrivs:\s+1\n", status)
+    assert "recording as root, without root's rights" in said
+    assert sent_packets(paths) == 5
 
 
 @only_as_root

@@ -118,12 +118,14 @@ class Blocks:
         the last is the first to end at `until` or behind it. Behind what stands in a window comes None; beside that,
         and beside damage, stands where the next block begins."""
         section = self._section
+        barren = False  # whether few blocks were found before the last damage
         while position < min(until, window.size):
             window.read(position)
+            begun = number
             found = _Found()
             at, damage, starved, cut = 0, None, False, False
             stretches: dict[int, _Stretch] | None = None
-            looks = _LOOKS
+            looks = 0 if barren else _LOOKS
             while True:
                 if stretches and (stretch := stretches.get(at)) is not None:
                     yield from _beside(_flush(window, section, found, number), position)
@@ -187,6 +189,7 @@ class Blocks:
                 damage = _damage(window, section, at, problem)
             elif cut:
                 damage = _cut(window, section, at)
+            barren = damage is not None and number - begun < lanes.FEW
             if damage is not None:
                 position = damage.offset + damage.bytes
                 yield damage, position
@@ -325,16 +328,22 @@ def _cut(window: Window, section: _Section, at: int) -> Damage:
 
 def _candidates(window: Window, section: _Section, end: int) -> Iterator[int]:
     """Positions before `end`, ascending, where the type of a block that could follow stands."""
-    types = [b"\n\r\r\n", *(struct.pack(section.order + "I", kind) for kind in (_ENHANCED, _INTERFACE))]
+    types = [struct.pack(section.order + "I", kind) for kind in (_ENHANCED, _INTERFACE)] + [b"\n\r\r\n"]
     searches = [re.compile(re.escape(kind)).search for kind in types]
-    following = [search(window.raw, 0, end) for search in searches]
-    while places := [found.start() for found in following if found is not None]:
-        best = min(places)
-        yield best
-        following = [
-            search(window.raw, best + 1, end) if found is not None and found.start() == best else found
-            for search, found in zip(searches, following, strict=True)
-        ]
+    place, found, clear = 0, [-1] * len(types), [0] * len(types)  # none of a kind begins before it is clear
+    while True:
+        nearest = end
+        for which, search in enumerate(searches):
+            if found[which] < place and clear[which] < nearest:  # behind the nearest it need not be looked
+                match = search(window.raw, max(place, clear[which]), min(nearest + 3, end))
+                found[which] = match.start() if match else -1
+                clear[which] = match.start() if match else nearest
+            if place <= found[which] < nearest:
+                nearest = found[which]
+        if nearest >= end:
+            return
+        yield nearest
+        place = nearest + 1
 
 
 def _stretches(window: Window, section: _Section, at: int) -> dict[int, _Stretch]:

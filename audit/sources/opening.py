@@ -20,6 +20,7 @@ from typing import IO, BinaryIO, NamedTuple, cast
 import zstandard
 
 from audit.records import Gap, GapReason
+from audit.sources import zstd_frames
 from audit.sources.bad_capture import BadCapture
 
 MAX_PLAIN = 8 << 30  # bytes a compressed capture may grow to
@@ -74,6 +75,11 @@ def opened(path: Path, capture: str) -> Iterator[Opened]:
         with tempfile.TemporaryFile() as spool:
             gap = _spool(plain, spool, state.st_size, capture, bounded=plain is not raw)
             size = spool.tell()
+            compressed = head == _ZSTD and stat.S_ISREG(state.st_mode)
+            if gap is None and compressed and not zstd_frames.whole(raw.fileno(), state.st_size):
+                gap = Gap(
+                    capture=capture, reason="truncated", offset=size, detail="the compressed file is cut off"
+                )
             if not size:
                 raise BadCapture(path, gap.detail if gap else "the file is empty", "record or copy it again")
             spool.seek(0)
@@ -95,7 +101,6 @@ def _spool(
         except _DAMAGE as error:
             return gap("truncated", f"the compressed file is damaged or cut off ({error})")
         if not chunk:
-            # A zstd stream cut inside a frame reads as ended; its readers find the cut in the content.
             return None
         size += len(chunk)
         spool.write(chunk)

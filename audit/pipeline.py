@@ -39,7 +39,7 @@ from audit.sources import BadCapture, Wanted, capture_format, read
 SCHEMA = 1
 INTERRUPTED = "interrupted: the rest was not read"
 _MAX_LIMITS = 1_000
-_CONTENT = frozenset({"http", "websocket", "message"})
+_CONTENT = frozenset({"http", "websocket", "mqtt", "message"})
 
 
 @dataclass(frozen=True)

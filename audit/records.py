@@ -109,7 +109,7 @@ class Dns(Transmission, frozen=True, kw_only=True, tag="dns"):
 class Tls(Transmission, frozen=True, kw_only=True, tag="tls"):
     """One ClientHello (RFC 8446). `version` is the highest one offered, None where not recorded. `resumes`
     says whether it offers to go on with an earlier session, which tells the server that it is the same
-    client; None before TLS 1.3, where that is not certain."""
+    client; None where what says so is missing."""
 
     sni: str | None = None
     alpn: tuple[str, ...] = ()
@@ -125,6 +125,17 @@ class Message(Transmission, frozen=True, kw_only=True, tag="message"):
 
     transport: Literal["tcp", "udp"]
     bytes: int
+    data: Raw = b""
+
+
+class MqttMessage(Transmission, frozen=True, kw_only=True, tag="mqtt"):
+    """What a client of MQTT and its broker tell each other (OASIS, MQTT 5.0): a message published under a
+    topic, a topic wished for (without content), or, without a topic, who the client says it is, or properties
+    of its own."""
+
+    topic: str | None
+    bytes: int
+    secured_by: SecuredBy = "cleartext"
     data: Raw = b""
 
 
@@ -189,7 +200,8 @@ class DeviceName(Record, frozen=True, kw_only=True, tag="device"):
     by: Literal["dhcp", "mdns", "llmnr", "nbns", "ssdp"]
 
 
-AnyRecord = Http | WebSocketMessage | Dns | Tls | Message | Flow | Gap | DeviceName
+AnyTransmission = Http | WebSocketMessage | Dns | Tls | Message | MqttMessage
+AnyRecord = AnyTransmission | Flow | Gap | DeviceName
 
 # --- the experiment ------------------------------------------------------------------------------
 

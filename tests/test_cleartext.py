@@ -1,4 +1,5 @@
-"""Leaks in clear text in real packet captures, found without any canary. The captures stay where they are."""
+"""Leaks in clear text: in real packet captures, found without any canary (the captures stay where they are), and in
+protocols that devices speak."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from audit import pipeline
-from audit.records import Audit, Experiment
+from audit.records import Audit, Canary, Experiment
+from tests.sources.pcap import craft
 
 CAPTURES = Path(__file__).resolve().parents[2] / "shared/corpus/captures/PcapPlusPlus/Tests"
 
@@ -55,3 +57,42 @@ def test_the_used_car_search() -> None:
 def test_the_address_told_in_pieces() -> None:
     found = leaks(audit_of("ExamplesTest/pcap_examples/many-protocols.pcap"), "ping.chartbeat.net")
     assert any("joined" in layers and "0,7340,L-8,00.html" in value for _, value, _, layers in found)
+
+
+def _sized(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+def _mqtt(kind: int, body: bytes) -> bytes:
+    return bytes([kind, len(body)]) + body
+
+
+def test_what_devices_say_of_planted_values(tmp_path: Path) -> None:
+    own = b"\x26" + _sized(b"page") + _sized(b"https://one.example/a1b2c3")
+    said = [
+        _mqtt(0x10, _sized(b"MQTT") + b"\5\2\0\x3c\0" + _sized(b"lamp-7")),
+        _mqtt(
+            0x30, _sized(b"home/q7w8e9r0") + bytes([len(own)]) + own + b'{"u": "https://two.example/d4e5f6"}'
+        ),
+    ]
+    packets, at = [craft.tcp(b"", 0, flags="S", dport=1883)], 1
+    for each in said:
+        packets.append(craft.tcp(each, at, dport=1883))
+        at += len(each)
+    packets.append(craft.udp("поиск: канарейка-9".encode(), 41_000, 9_999))
+    (tmp_path / "home.pcap").write_bytes(craft.pcap(packets))
+    planted = {
+        "page": ("url", "https://one.example/a1b2c3"),
+        "other": ("url", "https://two.example/d4e5f6"),
+        "room": ("text", "q7w8e9r0"),
+        "word": ("term", "канарейка-9"),
+    }
+    canaries = tuple(Canary(id=name, kind=kind, value=value) for name, (kind, value) in planted.items())
+    audit = pipeline.analyze(
+        [pipeline.Capture(tmp_path / "home.pcap", "home.pcap")], Experiment(canaries=canaries)
+    )
+    told = {(f.canary, o.channel, o.layers) for f in audit.findings for o in f.occurrences}
+    assert ("page", "mqtt", ("embedded",)) in told
+    assert ("other", "mqtt", ("json",)) in told
+    assert ("room", "mqtt", ()) in told
+    assert ("word", "udp", ()) in told

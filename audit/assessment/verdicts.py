@@ -14,6 +14,7 @@ from audit.detection.words import MIN_TOKEN
 from audit.records import Canary, Coverage, Experiment, Finding, Mode, RecipientSummary, Trials, Verdict
 
 _MODES: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
+_IN_PART = ("lost", "read in part")  # reasons of flows that were observed, but not wholly
 _NAMES = {"idle": "idle", "normal": "normal mode", "private": "private mode", "unknown": "an unknown mode"}
 
 
@@ -96,6 +97,13 @@ def _verdict(
         statement += (
             f" {flows} to {'one recipient' if count == 1 else f'{count} recipients'} could not be read:"
             f" what was carried{size} is unknown."
+        )
+    partly = sum(
+        e.flows for e in coverage.flows if e.mode == mode and e not in closed and e.reason in _IN_PART
+    )
+    if partly:
+        statement += (
+            f" {'One flow was' if partly == 1 else f'{partly} flows were'} read in part: the rest is unknown."
         )
     opaque = sum(entry.values for entry in coverage.opaque if entry.mode == mode)
     if opaque:

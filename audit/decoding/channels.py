@@ -1,15 +1,15 @@
 """A transmission's channels: the raw named parts that unfolding starts from.
 
 One row per place where a value can stand: `url.host`, `url.path`, `url.query`, `header:<name>`, `cookie`,
-`body`, `websocket`, `dns`, `sni`, `tcp`, `udp`. Nothing is decoded here; what the headers declare of the
-body becomes the hints of `unfold`.
+`body`, `websocket`, `mqtt`, `dns`, `sni`, `tcp`, `udp`. Nothing is decoded here; what the headers declare of
+the body becomes the hints of `unfold`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from audit.records import AnyRecord, Dns, Http, Message, Tls, WebSocketMessage
+from audit.records import AnyRecord, Dns, Http, Message, MqttMessage, Tls, WebSocketMessage
 
 _CONTENT_CODINGS = {
     "gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "br": "br", "zstd": "zstd",
@@ -34,6 +34,9 @@ def channels(record: AnyRecord) -> list[Channel]:
             return _http(record)
         case WebSocketMessage():
             return [Channel("websocket", record.data)]
+        case MqttMessage():
+            topic = (record.topic or "").encode("utf-8", "replace")
+            return [Channel("mqtt", part) for part in (topic, record.data) if part]
         case Dns():
             return [Channel("dns", record.name.encode("utf-8", "replace"))]
         case Tls():
@@ -45,18 +48,24 @@ def channels(record: AnyRecord) -> list[Channel]:
 
 def _http(request: Http) -> list[Channel]:
     path, _, query = request.path.encode("utf-8", "surrogateescape").partition(b"?")
-    found = [Channel("url.host", request.authority.encode("utf-8", "replace")), Channel("url.path", path)]
+    authority = request.authority.encode("utf-8", "replace")
+    found = [Channel("url.host", authority), Channel("url.path", path)]
     if query:
         found.append(Channel("url.query", query, ("form",)))
     for name, value in request.headers:
         name = name.lower()
         if name == b"cookie":
             found.append(Channel("cookie", value, ("cookie",)))
-        elif name not in _SAID_ELSEWHERE:
+        elif name not in _SAID_ELSEWHERE or (name == b"host" and _bare(value) != _bare(authority)):
             found.append(Channel(f"header:{name.decode('latin-1')}", value))
     if request.body:
         found.append(Channel("body", request.body, body_hints(request)))
     return found
+
+
+def _bare(authority: bytes) -> bytes:
+    """A host without its port."""
+    return authority.lower().rpartition(b":")[0] or authority.lower()
 
 
 def body_hints(request: Http) -> tuple[str, ...]:

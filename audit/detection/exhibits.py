@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 
 from audit.decoding import Tree
 from audit.decoding.channels import Channel
-from audit.records import Exhibit, Field, Http, Layer, Transmission, WebSocketMessage
+from audit.records import Exhibit, Field, Http, Layer, Message, MqttMessage, Transmission, WebSocketMessage
 
 _AROUND = 90  # bytes shown on either side of the value
 _VALUE = 320  # bytes of the value itself, or of its coded form
@@ -126,6 +126,11 @@ def _exhibit(record: Transmission, channel: str, layers: tuple[Layer, ...]) -> E
         body, size = record.body or b"", record.request_bytes
     elif isinstance(record, WebSocketMessage):
         sent, body, size = f"WebSocket {record.url[:_TARGET]}", record.data, record.bytes
+    elif isinstance(record, MqttMessage):
+        sent, body, size = f"MQTT {(record.topic or '')[:_TARGET]}".rstrip(), record.data, record.bytes
+    elif isinstance(record, Message):
+        sent = f"{record.transport.upper()} message to port {record.dport}"
+        body, size = record.data, record.bytes
     return Exhibit(
         capture=record.capture,
         transmission=record.id,

@@ -19,7 +19,7 @@ from audit.decoding.keyed import Decoder
 from audit.detection.opened import opened
 from audit.detection.roles import roles
 from audit.detection.scan import recipient_key
-from audit.records import AnyRecord, Field, Http, LimitHit, Message, WebSocketMessage
+from audit.records import AnyRecord, Field, Http, LimitHit, Message, MqttMessage, WebSocketMessage
 
 KNOWN_ROLES = ("hardware_id", "account", "ad_id", "install_id", "identifier", "session_id")
 # of one place at one recipient; what has more different values than this identifies nobody for long
@@ -84,7 +84,10 @@ class Companions:
 
     def add(self, record: AnyRecord, decoders: tuple[Decoder, ...] = ()) -> None:
         """Looks at one record. `decoders`: keyed layers beside those that adapters know."""
-        if not isinstance(record, Http | WebSocketMessage | Message) or record.direction != "up":
+        if (
+            not isinstance(record, Http | WebSocketMessage | MqttMessage | Message)
+            or record.direction != "up"
+        ):
             return
         key = recipient_key(record.host, record.dst)
         if key not in self.recipients:

@@ -30,6 +30,7 @@ from audit.detection.sequences import Keystroke
 from audit.experiment import mode_at
 from audit.records import (
     AnyRecord,
+    AnyTransmission,
     DeviceName,
     Dns,
     Exhibit,
@@ -39,6 +40,7 @@ from audit.records import (
     Http,
     LimitHit,
     Message,
+    MqttMessage,
     Observability,
     Tls,
     Transmission,
@@ -230,7 +232,7 @@ class Scanner:
                     names.add(record.name)
                 else:
                     self._full("names", f"more than {_MAX_NAMES} names of one device by {record.by}")
-            case Http() | WebSocketMessage() | Dns() | Tls() | Message():
+            case Transmission():
                 if record.direction == "up" and not (isinstance(record, Dns) and record.response):
                     self._transmission(record)
                     if isinstance(record, Dns) and record.carrier in ("doh", "dot", "doq"):
@@ -274,7 +276,7 @@ class Scanner:
         sender = self._connections.sender(sent.flow, sent.time, sent.agent, https=https)
         return replace(sent, sender=sender) if sender else sent
 
-    def _transmission(self, record: Http | WebSocketMessage | Dns | Tls | Message) -> None:
+    def _transmission(self, record: AnyTransmission) -> None:
         self._count(record)
         parts = channels(record)
         adapters = self._adapters.recognise(record)
@@ -424,7 +426,7 @@ class Scanner:
                 return Sender("browser", f"its Referer is known as a field for addresses: {role.reasoning}")
         return said
 
-    def _sent(self, record: Http | WebSocketMessage | Dns | Tls | Message, adapters: tuple[str, ...]) -> Sent:
+    def _sent(self, record: AnyTransmission, adapters: tuple[str, ...]) -> Sent:
         request = ""
         agent = b""
         submits = suggests = False
@@ -439,6 +441,8 @@ class Scanner:
             request = f"DNS query ({record.type}, {record.carrier})"
         elif isinstance(record, Tls):
             request = "TLS ClientHello"
+        elif isinstance(record, MqttMessage):
+            request = f"MQTT {record.topic}" if record.topic else f"MQTT to port {record.dport}"
         elif isinstance(record, Message):
             request = f"{record.transport.upper()} message to port {record.dport}"
         return Sent(
@@ -476,6 +480,8 @@ def _size(record: Transmission) -> int:
             return len(record.method) + len(record.path) + 12 + heads + record.request_bytes
         case WebSocketMessage() | Message():
             return record.bytes
+        case MqttMessage():
+            return record.bytes + len((record.topic or "").encode("utf-8", "replace"))
         case Dns():
             return len(record.name) + 17
     return 0

@@ -290,6 +290,20 @@ def _measure(data: bytes, at: int) -> int:
         return resync.NO
 
 
+_OPCODES = (0, 1, 2, 4, 5, 6)  # RFC 6895, 2.2 and RFC 8490
+
+
+def framed(data: bytes) -> bool:
+    """Whether bytes begin like a message with its length before it: a header whose numbers can be (RFC 7766)."""
+    return (
+        len(data) >= 14
+        and data[0] << 8 | data[1] >= 12
+        and data[4] >> 3 & 15 in _OPCODES
+        and data[6] == 0
+        and data[8] < 0x10
+    )
+
+
 class Framing:
     """Splits one direction of DNS over TCP into messages. Never raises, buffers one message at most."""
 

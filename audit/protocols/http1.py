@@ -21,6 +21,8 @@ MAX_WAITING = 1024
 """Requests without a response that are remembered for pairing."""
 MAX_HELD = 1 << 16
 """Bytes kept behind a request to upgrade or CONNECT until the response decides."""
+MAX_SKIPPED = 1 << 20
+"""Bytes kept of what is no HTTP."""
 _MAX_TARGET = 16384  # in a line that is looked for after loss
 _TURNS = 1  # requests and responses that take turns before one is again believed to answer the other
 _ENDLESS = 1 << 40
@@ -95,12 +97,15 @@ class Tunnel(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """Bytes that could not be read as HTTP, and why."""
+    """Bytes that could not be read as HTTP, and why; of a request direction also what they are, except for those that
+    are lost. `cut` says that `data` holds not all."""
 
     response: bool
     start: int
     end: int
     reason: str
+    data: bytes = b""
+    cut: bool = False
 
 
 Event = Request | Response | Tunnel | Skipped
@@ -288,6 +293,8 @@ class _Direction:
     head_cut: bool = False
     reason: str = ""
     skipped_from: int = 0
+    skipped: list[bytes] = field(default_factory=list)
+    skipped_size: int = 0
 
 
 class Connection:
@@ -377,8 +384,8 @@ class Connection:
                 self._cut_head(side, events)
             self._astray(side)
             self._seek(side, "lost")
-            side.offset += len(side.buffer) + size
-            side.buffer = b""
+            self._pass_over(side, len(side.buffer))
+            side.offset += size
         return events
 
     def _astray(self, side: _Direction) -> None:
@@ -404,7 +411,7 @@ class Connection:
         elif side.at is _At.HEAD and side.buffer.strip() and not self._cut_head(side, events):
             self._seek(side, "no HTTP")
         if side.at is _At.SEEK:
-            side.offset += len(side.buffer)
+            self._pass_over(side, len(side.buffer))
             self._found(side, events)
         side.buffer = b""
         return events
@@ -422,7 +429,8 @@ class Connection:
             method, target = (part.decode("latin-1") for part in cut.groups())
             self._request(side, _Head(method, target, 0, "", "", b"", b""), events)
         else:
-            self._head(side, side.buffer, len(side.buffer), events)
+            text = side.buffer[:MAX_HEAD]
+            self._head(side, text, len(text), events)
         if side.head is not None:
             self._emit(side, events, complete=False)
         side.head_cut = False
@@ -446,13 +454,13 @@ class Connection:
         buffer = side.buffer
         match = _STATUS_LINE.search(buffer) if side.response else _request_line(buffer)
         if match:
-            self._take(side, match.start())
+            self._pass_over(side, match.start())
             self._found(side, events)
             side.at = _At.HEAD
             return True
         # only a line that is not yet complete can still become a start
         line = buffer.rfind(b"\n") + 1
-        self._take(side, max(line - 1, len(buffer) - MAX_HEAD // 4, 0))
+        self._pass_over(side, max(line - 1, len(buffer) - MAX_HEAD // 4, 0))
         return False
 
     def _step_head(self, side: _Direction, events: list[Event]) -> bool:
@@ -474,7 +482,9 @@ class Connection:
             if old and b" HTTP/" not in buffer[:end]:
                 return self._head(side, buffer[: end + 1], end + 1, events)
             if len(buffer) >= MAX_HEAD:
-                self._give_up(side, "limit")
+                told = self._cut_head(side, events)
+                self._seek(side, "limit")
+                self._pass_over(side, 0 if told else 1)  # not to find the same again
                 return True
             return False
         return self._head(side, buffer[: match.start() + 1], match.end(), events)
@@ -765,13 +775,23 @@ class Connection:
     def _give_up(self, side: _Direction, reason: str) -> None:
         """Look for another start, but not where this one was."""
         self._seek(side, reason)
-        self._take(side, 1)
+        self._pass_over(side, 1)
+
+    @classmethod
+    def _pass_over(cls, side: _Direction, size: int) -> None:
+        """Take bytes that are no HTTP."""
+        data = cls._take(side, size)
+        if not side.response and data:
+            side.skipped.append(data[: max(MAX_SKIPPED - side.skipped_size, 0)])
+            side.skipped_size += len(data)
 
     @staticmethod
     def _found(side: _Direction, events: list[Event]) -> None:
         if side.offset > side.skipped_from:
-            events.append(Skipped(side.response, side.skipped_from, side.offset, side.reason))
+            data, cut = b"".join(side.skipped), side.skipped_size > MAX_SKIPPED
+            events.append(Skipped(side.response, side.skipped_from, side.offset, side.reason, data, cut))
         side.skipped_from = side.offset
+        side.skipped, side.skipped_size = [], 0
 
 
 _STEPS = (

@@ -7,6 +7,7 @@ believe a length beyond MAX_PACKET, nor wait for one.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 from audit.protocols import resync
@@ -45,13 +46,22 @@ class Subscribe(NamedTuple):
     end: bool
 
 
+class Properties(NamedTuple):
+    """The properties of the packet told of next, as sent, if its sender's own are among them (version 5, 2.2.2)."""
+
+    data: bytes
+
+
 class Other(NamedTuple):
     """Any other packet, by its type."""
 
     kind: int
 
 
-Event = Connect | Publish | Subscribe | Other
+Event = Connect | Publish | Subscribe | Properties | Other
+
+_SHORT = (CONNACK, 4, 5, 6, 7)  # two bytes, and properties since version 5
+_USER_PROPERTY = b"\x26"
 
 # CONNECT: flags 0; PUBLISH: any; PUBREL, SUBSCRIBE, UNSUBSCRIBE: flags 2; the rest: flags 0.
 _FIRST = re.compile(rb"[\x10\x20\x30-\x3f\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd0\xe0\xf0]")
@@ -86,17 +96,20 @@ class Packets:
         self._buffer = b""
         self._any = False
         self._lost = False
+        self._rest = 0  # bytes that are still to come of a packet of which some are lost
+        self._properties: list[bytes] = []
         self.skipped = 0
-        """Bytes that could not be read, other than those reported as lost."""
+        """Bytes that could not be read, other than those reported as lost; known when the direction has ended."""
 
     def feed(self, data: bytes) -> list[Event]:
         """The packets that are complete with these bytes. Raises Malformed if the first bytes are none."""
-        buffer = self._buffer + data if self._buffer else data
+        rest, self._rest = min(self._rest, len(data)), max(self._rest - len(data), 0)
+        buffer = self._buffer + data[rest:] if self._buffer else data[rest:]
         events: list[Event] = []
         at = 0
         while at < len(buffer):
             if self._lost:
-                start, found = resync.find(buffer[at:], _FIRST, 2, _measure)
+                start, found = resync.find(buffer[at:], _FIRST, 2, partial(_measure, self.level))
                 at += start
                 self.skipped += start
                 if not found:
@@ -119,8 +132,10 @@ class Packets:
                     raise Malformed("no MQTT packet") from None
                 self.skipped += header + size
             else:
+                events += [Properties(data) for data in self._properties if _USER_PROPERTY in data]
                 events.append(event)
                 self._any = True
+            self._properties.clear()
             at += header + size
         self._buffer = buffer[at:]
         return events
@@ -129,26 +144,46 @@ class Packets:
         """`size` bytes are missing here; the message they were part of is told as far as it came."""
         if size <= 0:
             return []
+        if size <= self._rest:
+            self._rest -= size
+            return []
+        held = self._buffer
+        header, whole = _length(held, 0) if held and not self._lost and self._any else (0, 0)
+        due = header + whole - len(held) if header > 0 and whole <= MAX_PACKET else 0
         events = self.finish()
-        self._lost = self._any = True
+        self._rest = max(due - size, 0)
+        self._lost = self._lost or due < size
+        self._any = True
         return events
 
     def finish(self) -> list[Event]:
-        """The direction ended: a message that was begun."""
+        """The direction ended: what may still be found behind a loss, and a message that was begun."""
+        events: list[Event] = []
+        if self._lost and self._buffer:
+            measure = partial(_measure, self.level)
+            start, found = resync.find(self._buffer, _FIRST, 2, measure, end=True)
+            if found:
+                self._lost = False
+                self.skipped += start
+                behind, self._buffer = self._buffer[start:], b""
+                events = self.feed(behind)
         rest, self._buffer = self._buffer, b""
         header, size = _length(rest, 0)
-        if self._lost or header <= 0 or rest[0] >> 4 != PUBLISH or not self._any:
-            return []
-        try:
-            event = self._packet(rest[0], rest[header:])
-        except (Malformed, IndexError):
-            return []
-        return [event._replace(cut=len(rest) < header + size)] if isinstance(event, Publish) else []
+        if not self._lost and header > 0 and rest[0] >> 4 == PUBLISH and self._any:
+            try:
+                event = self._packet(rest[0], rest[header:])
+            except (Malformed, IndexError):
+                pass
+            else:
+                cut = len(rest) < header + size
+                return [*events, event._replace(cut=cut)] if isinstance(event, Publish) else events
+        self.skipped += len(rest)
+        return events
 
     def _packet(self, first: int, body: bytes) -> Event:
         kind = first >> 4
         if kind == CONNECT:
-            event = _connect(body)
+            event = _connect(body, self._properties)
             self.level = event.level
             return event
         if kind == PUBLISH:
@@ -156,12 +191,12 @@ class Packets:
             if first & 6:
                 at += 2
             if self.level == 5:
-                at = _behind_properties(body, at)
+                at = _behind_properties(body, at, self._properties)
             if at > len(body):
                 raise Malformed("a PUBLISH is cut")
             return Publish(topic.decode("utf-8", "backslashreplace"), body[at:], bool(first & 1), False)
         if kind in {SUBSCRIBE, UNSUBSCRIBE}:
-            at = _behind_properties(body, 2) if self.level == 5 else 2
+            at = _behind_properties(body, 2, self._properties) if self.level == 5 else 2
             topics: list[str] = []
             while at < len(body) and len(topics) < MAX_TOPICS:
                 topic, at = _string(body, at)
@@ -179,26 +214,29 @@ def _string(body: bytes, at: int) -> tuple[bytes, int]:
     return body[at + 2 : end], end
 
 
-def _behind_properties(body: bytes, at: int) -> int:
+def _behind_properties(body: bytes, at: int, properties: list[bytes]) -> int:
+    """The offset behind the properties that begin at `at`, which are added to the others."""
     header, size = _length(body, at - 1)
     if header <= 0:
         raise Malformed("MQTT properties are cut")
-    return at - 1 + header + size
+    begin = at - 1 + header
+    properties.append(body[begin : begin + size])
+    return begin + size
 
 
-def _connect(body: bytes) -> Connect:
+def _connect(body: bytes, properties: list[bytes]) -> Connect:
     name, at = _string(body, 0)
     if name not in {b"MQTT", b"MQIsdp"}:
         raise Malformed("no MQTT protocol name")
     level, flags = body[at] & 0x7F, body[at + 1]
     at += 4
     if level == 5:
-        at = _behind_properties(body, at)
+        at = _behind_properties(body, at, properties)
     client, at = _string(body, at)
     will_topic, will, username = None, b"", None
     if flags & 4:
         if level == 5:
-            at = _behind_properties(body, at)
+            at = _behind_properties(body, at, properties)
         topic, at = _string(body, at)
         will, at = _string(body, at)
         will_topic = topic.decode("utf-8", "backslashreplace")
@@ -210,14 +248,16 @@ def _connect(body: bytes) -> Connect:
     )
 
 
-def _measure(data: bytes, at: int) -> int:
-    """Length of a plausible packet (for resync)."""
+def _measure(level: int, data: bytes, at: int) -> int:
+    """Length of a plausible packet of this version (for resync)."""
     header, size = _length(data, at)
     if header == 0:
         return resync.MORE
     if header < 0 or size > 1 << 16 or not _FIRST.match(data, at):
         return resync.NO
     kind = data[at] >> 4
+    if kind in _SHORT and (size < 2 or size > (2 if level < 5 else 1 << 10)):
+        return resync.NO
     if kind == PUBLISH:
         if len(data) < at + header + 2:
             return resync.MORE

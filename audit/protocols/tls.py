@@ -31,10 +31,19 @@ _SHORT = 128  # bytes of a list of names that is kept in case it comes again
 _RETRY_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 """The ServerHello random that means HelloRetryRequest (RFC 8446, 4.1.3)."""
 
-_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _PSK, _EARLY_DATA, _VERSIONS = 0, 10, 13, 16, 41, 42, 43
+_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _TICKET, _PSK, _EARLY_DATA, _VERSIONS = (
+    0,
+    10,
+    13,
+    16,
+    35,
+    41,
+    42,
+    43,
+)
 _ECH = frozenset({0xFE0D, 0xFE0A, 0xFE09, 0xFE08})
 """Encrypted client hello as standardised, and the drafts that used their own numbers."""
-_TELLING = _ECH | {_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _PSK, _EARLY_DATA, _VERSIONS}
+_TELLING = _ECH | {_SERVER_NAME, _GROUPS, _SIGNATURES, _ALPN, _TICKET, _PSK, _EARLY_DATA, _VERSIONS}
 _EXTENSION: _Reader = struct.Struct(">HH").unpack_from  # its number and size
 
 
@@ -50,6 +59,7 @@ class Record(NamedTuple):
 class ClientHello(NamedTuple):
     """A ClientHello. Numbers are the registry's, in the order sent; names of protocols are latin-1.
 
+    `psk` and `ticket` say that there is an identity of an earlier session in it (RFC 8446, 4.2.11; RFC 5077, 3.2).
     `complete` is False where it was cut: what is listed stood before the cut.
     """
 
@@ -65,6 +75,7 @@ class ClientHello(NamedTuple):
     signature_algorithms: tuple[int, ...]
     ech: bool
     psk: bool
+    ticket: bool
     early_data: bool
     complete: bool
 
@@ -388,7 +399,7 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
     versions: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     signatures: tuple[int, ...] = ()
-    ech = psk = early = False
+    ech = psk = ticket = early = False
     while at + 4 <= end:
         kind, length = _EXTENSION(body, at)
         extensions.append(kind)
@@ -405,6 +416,8 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
                 signatures = _numbers(body, at + 2, last)
             elif kind == _ALPN:
                 alpn = _protocols(body, at + 2, last)
+            elif kind == _TICKET:
+                ticket = length > 0  # an empty one only asks for one
             elif kind == _PSK:
                 psk = True
             elif kind == _EARLY_DATA:
@@ -425,6 +438,7 @@ def client_hello(body: bytes, *, dtls: bool = False) -> ClientHello:
         signatures,
         ech,
         psk,
+        ticket,
         early,
         complete and at == end,
     )

@@ -124,7 +124,7 @@ class Messages:
         self._broken = self._doubtful = False
         self._held = self._size = self._missing = 0
         self.skipped = 0
-        """Bytes that could not be read after a loss, other than those reported as lost."""
+        """Bytes that could not be read, other than those reported as lost; known when the direction has ended."""
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that are complete with these bytes."""
@@ -205,6 +205,8 @@ class Messages:
             self._broken = True
             self._left = 0
             self._emit(messages)
+        self.skipped += len(self._buffer)
+        self._buffer = b""
         return messages
 
     def _measure(self, data: bytes, at: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from audit.assessment.verdicts import verdicts
 from audit.records import Coverage, CoverageEntry, Experiment
 
@@ -39,3 +41,12 @@ def test_sizes_that_nothing_told_are_not_made_up() -> None:
 
 def test_where_all_was_read_nothing_is_said() -> None:
     assert "could not be read" not in statement(entry("a.example", "observed", 1, 10))
+
+
+def test_what_was_read_in_part_is_said() -> None:
+    whole = entry("a.example", "observed", 4, 10)
+    lost, partly = (structs.replace(whole, reason=reason, flows=1) for reason in ("lost", "read in part"))
+    assert "in part" not in statement(whole)
+    assert "One flow was read in part: the rest is unknown." in statement(whole, partly)
+    assert "2 flows were read in part" in statement(whole, partly, lost)
+    assert "in part" not in statement(structs.replace(lost, observability="metadata_only"))

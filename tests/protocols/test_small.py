@@ -68,6 +68,11 @@ def test_mqtt_5_properties() -> None:
         mqtt.Subscribe(("z",), False),
     ]
     assert packets.level == 5
+    own = b"\x26" + text(b"k") + text(b"v")
+    assert packets.feed(packet(0x30, text(b"t") + bytes([len(own)]) + own + b"payload")) == [
+        mqtt.Properties(own),
+        mqtt.Publish("t", b"payload", False, False),
+    ]
     old = packet(0x10, text(b"MQIsdp") + b"\x03\x02\0\x3c" + text(b"old"))
     assert mqtt.starts(old)
     assert mqtt.Packets().feed(old) == [mqtt.Connect(3, "old", None, False, None, b"")]

@@ -33,6 +33,7 @@ def hello(
     extensions: list[tuple[int, bytes]] | None = None,
     cookie: bytes | None = None,
     version: int = 0x0303,
+    session: bytes = b"S" * 32,
 ) -> bytes:
     if extensions is None:
         extensions = [
@@ -46,7 +47,7 @@ def hello(
             (42, b""),
             (41, b"\0" * 40),
         ]
-    body = u16(version) + bytes(range(32)) + sized(b"S" * 32, 1)
+    body = u16(version) + bytes(range(32)) + sized(session, 1)
     if cookie is not None:
         body += sized(cookie, 1)
     body += sized(u16(*ciphers)) + b"\x01\x00"
@@ -76,6 +77,7 @@ def test_everything_in_a_client_hello() -> None:
         signature_algorithms=(0x0403, 0x0804),
         ech=True,
         psk=True,
+        ticket=False,
         early_data=True,
         complete=True,
     )

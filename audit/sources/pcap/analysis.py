@@ -26,7 +26,7 @@ from audit.sources.pcap.udp_flows import UdpFlows
 if TYPE_CHECKING:  # imported where there are keys
     from audit.sources.pcap.decryption.ring import KeyRing
 
-PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "message", "device"})
+PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "mqtt", "message", "device"})
 
 
 class Analysis:
@@ -41,7 +41,7 @@ class Analysis:
         self.table = FlowTable(device)
         self.phased = Phased(spans)
         self.without_ip = 0  # packets
-        self.unknown_links: dict[int, int] = {}
+        self.unread: dict[str, int] = {}  # packets, by why
         self.fragments = Fragments()
         self._kinds = kinds & PAYLOAD_KINDS
         self._ring = ring
@@ -78,10 +78,10 @@ class Analysis:
 
     def batch(self, batch: Batch) -> Said:
         """Read a batch; what it completed."""
-        packets, _, unknown = walk(batch)
-        for link, packet_count in unknown.items():
-            self.unknown_links[link] = self.unknown_links.get(link, 0) + packet_count
-        self.without_ip += len(batch.start) - sum(unknown.values()) - len(packets)
+        packets, _, unread = walk(batch)
+        for why, count in unread.items():
+            self.unread[why] = self.unread.get(why, 0) + count
+        self.without_ip += len(batch.start) - sum(unread.values()) - len(packets)
         end = batch.number + len(batch.start)
         return self._packets(batch.data, packets, end, mixed=self._shares > 1)
 

@@ -82,6 +82,10 @@ class Datagrams:
                 self.teller.message(side, data, "udp")
                 self._who(side, data)
         except Malformed:
+            if kind == payloads.DNS and payloads.readable(data):
+                self.teller.message(side, data, "udp")
+            elif kind not in (payloads.PLAIN, payloads.QUIC_OR_PLAIN):  # those are told as they are
+                self.teller.partly = True
             if kind == payloads.QUIC:
                 self._google(side, data)
 

@@ -12,16 +12,15 @@ connection, the one with the higher port where a well-known port faces another, 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audit.records import SideBy
 from audit.sources.pcap import addresses
 from audit.sources.pcap.batch import I64, NO_TIME, U8, U64, Bools
+from audit.sources.pcap.columns import Columns
 from audit.sources.pcap.packets import TCP, Packets
 
 _SECOND = 1_000_000_000
@@ -32,14 +31,14 @@ _SYN, _ACK = 0x02, 0x10
 _NEVER = np.iinfo(np.int64).max
 _LATE = 1 << 16  # bytes that may be captured before the SYN they follow
 _INDEX_BITS = 21
-_ROOM = 1 << 17  # flows for which there is room from the start
+_RELEASED = 1 << 14  # new flows after which those that are not in use are left on disk
 _COLUMNS: dict[str, type] = {
     "a_hi": np.uint64, "a_lo": np.uint64, "b_hi": np.uint64, "b_lo": np.uint64, "ports": np.uint64,
     "first_number": np.int64, "first": np.int64, "last": np.int64,
     "recent": np.int64, "isn": np.int64, "isn_answer": np.int64, "device_a": np.uint8, "side_by": np.uint8,
     "opener_a": np.uint8, "packets_ab": np.int64, "packets_ba": np.int64, "bytes_ab": np.int64,
     "bytes_ba": np.int64, "payload_ab": np.int64, "payload_ba": np.int64, "stage": np.uint8,
-    "tried": np.int64, "begun_a": np.int64, "begun_b": np.int64,
+    "tried_a": np.int64, "tried_b": np.int64, "partly": np.uint8, "begun_a": np.int64, "begun_b": np.int64,
 }  # fmt: skip
 
 
@@ -55,15 +54,16 @@ class Grouped(NamedTuple):
 
 
 class FlowTable:
-    """All flows seen so far, one row each; columns are attributes (see `_COLUMNS`).
+    """All flows seen so far, one row each; columns are attributes (see `_COLUMNS`). In a long table, those of flows
+    that are over are on disk; memory holds of them what it takes to tell that a packet is none of theirs.
 
     `ports` is port a << 32 | port b << 16 | protocol."""
 
     def __init__(self, device: Collection[str] = ()) -> None:
-        self._capacity = _ROOM
         self.count = 0
-        for name, kind in _COLUMNS.items():
-            setattr(self, name, _column(kind, self._capacity))
+        self._released = 0  # the count at which that was done last
+        self._columns = Columns(_COLUMNS)
+        vars(self).update(self._columns.made())
         self._hashes: U64 = np.zeros(0, dtype=np.uint64)  # of the open flows, ascending
         self._rows: I64 = np.zeros(0, dtype=np.int64)
         self._clashes: dict[tuple[int, ...], int] = {}
@@ -92,7 +92,9 @@ class FlowTable:
     payload_ab: I64
     payload_ba: I64
     stage: U8
-    tried: I64
+    tried_a: I64  # payloads of endpoint a that begin nothing
+    tried_b: I64
+    partly: U8  # whether payloads were passed over that nobody here can read
 
     def add(self, packets: Packets, counted: Bools | None = None) -> Grouped:
         """Count these packets; `counted` leaves out those that were counted in another shape."""
@@ -128,10 +130,18 @@ class FlowTable:
             rising = bool((packets.time[1:] >= packets.time[:-1]).all()) and packets.time[0] != NO_TIME
             self._remember(rows, starts, time, rising=rising)
             owners = rows[group[syns.at]]
-            self.isn[owners] = syns.isn
-            answers = np.flatnonzero(syns.answer)
+            answers, openings = np.flatnonzero(syns.answer), np.flatnonzero(~syns.answer)
+            self.isn[owners[openings]] = syns.isn[openings]
+            known = self.isn[owners[answers]]
+            with_data = (known >= 0) & (syns.isn[answers] - known & 0xFFFFFFFF <= _LATE)  # RFC 7413
+            self.isn[owners[answers]] = np.where(with_data, known, syns.isn[answers])
             self.isn_answer[owners[answers]] = packets.seq[order[syns.at[answers]]]
         return Grouped(order, starts, rows, ab)
+
+    def release(self) -> None:
+        """Keep no more of the table in memory than is used from here on."""
+        self._released = self.count
+        self._columns.release()
 
     def _splits(
         self, starts: I64, rows: I64, time: I64, packets: Packets, order: I64, ab: Bools, syns: _Syns
@@ -303,20 +313,11 @@ class FlowTable:
                 int(self.ports[row]))  # fmt: skip
 
     def _reserve(self) -> None:
-        if self.count <= self._capacity:
-            return
-        self._capacity = max(self.count, self._capacity * 2)
-        for name, kind in _COLUMNS.items():
-            column = _column(kind, self._capacity)
-            old = getattr(self, name)
-            column[: len(old)] = old
-            setattr(self, name, column)
-
-
-def _column(kind: type, rows: int) -> NDArray[Any]:
-    """Zeros in pages of their own, of which only those that are written to take memory: a table that
-    grows in the midst of short-lived arrays would leave holes among them."""
-    return np.frombuffer(mmap.mmap(-1, rows * np.dtype(kind).itemsize), dtype=kind)
+        if self.count > self._columns.rows:
+            held = {name: vars(self).pop(name) for name in _COLUMNS}
+            vars(self).update(self._columns.grown(held, self.count))
+        if self.count - self._released >= _RELEASED:
+            self.release()
 
 
 class _Syns(NamedTuple):

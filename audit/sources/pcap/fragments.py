@@ -1,8 +1,8 @@
 """Fragments of IPv4 and IPv6 datagrams put together again (RFC 791, RFC 8200, RFC 5722).
 
 Bounded: so many open datagrams, so many bytes, so long. What overlaps keeps the bytes that came first.
-The fragments themselves stay in the table and are counted; a complete datagram is added as a packet that is
-not counted, in the place of the fragment that completed it.
+The fragments themselves stay in the table and are counted; a complete datagram is added as a packet in the place of
+the fragment that completed it, and counted only if there is a tunnel in it: then it belongs to another flow.
 """
 
 from __future__ import annotations
@@ -68,12 +68,15 @@ class Fragments:
         at = len(data) + np.cumsum(lengths) - lengths
         tail = np.frombuffer(b"".join(complete) + bytes(PAD), dtype=np.uint8)
         data = np.concatenate([data, tail])
-        whole, _ = network(
+        whole, tunnels = network(
             data, np.array(kinds, dtype=np.uint16), at, at + lengths, np.array(numbers), np.array(times)
         )
         table = joined([packets, whole])
         order = np.argsort(table.number, kind="stable")
-        counted = np.append(np.ones(len(packets), dtype=np.bool_), np.zeros(len(whole), dtype=np.bool_))
+        inside = np.isin(
+            whole.number, np.concatenate([np.zeros(0, np.int64), *(outer.number for outer in tunnels)])
+        )
+        counted = np.append(np.ones(len(packets), dtype=np.bool_), inside)
         return data, table.take(order), counted[order]
 
     def _take(self, data: U8, packets: Packets, row: int) -> bytes | None:

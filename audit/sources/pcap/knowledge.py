@@ -11,7 +11,7 @@ from audit.records import Observability, SecuredBy
 from audit.sources.pcap import addresses
 from audit.sources.pcap.batch import I64
 from audit.sources.pcap.flows import FlowTable
-from audit.sources.pcap.ledger import Ends, Ledger
+from audit.sources.pcap.ledger import IN_PART, Ends, Ledger
 
 if TYPE_CHECKING:  # imported when there is a payload to read
     from audit.sources.pcap.telling import Teller
@@ -77,6 +77,8 @@ class Knowledge:
         observability, reason = teller.status or ("not_observed", "unknown protocol")
         if teller.lost and observability == "observed":
             reason = "lost"
+        elif teller.partly and (observability, reason) == ("observed", None):
+            reason = IN_PART
         names = teller.named() if teller.names else _UNNAMED
         alike = observability, reason, teller.count, teller.opened, *names.items()
         known = self._alike.get(alike)

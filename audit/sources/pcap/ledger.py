@@ -22,6 +22,8 @@ packet, its ordinal. No two stand at the same place."""
 Row = tuple[Any, ...]
 """A record of which there are many: where it stands (as in `Told`), its time in seconds, and its fields from
 `src` on, without its `id`."""
+IN_PART = "read in part"
+"""Why a flow is not wholly observed though some of it was read: the rest is of no protocol known here."""
 Ends = tuple[str, int, str, int]
 """The first four of these: address and port of the device's side and of the other."""
 

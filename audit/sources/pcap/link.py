@@ -16,6 +16,9 @@ import numpy as np
 from audit.sources.pcap.batch import I64, U8, U16
 
 IPV4, IPV6 = 0x0800, 0x86DD
+SEALED, SEVERAL = 0xFFFF, 0xFFFE
+"""In the place of an EtherType, none of which these are: frames that are encrypted, and frames of 802.11 that hold
+several packets."""
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
 _PPPOE, _MPLS, _MPLS_MULTICAST = 0x8864, 0x8847, 0x8848
 _TRILL_CMD = 0x8909  # Cisco metadata: a header of 8 bytes with the EtherType at its end
@@ -66,7 +69,7 @@ def ethertype(data: U8, kind: I64, at: I64, end: I64) -> Network:
             kind[rest], at[rest] = _step(data, before, at[rest], end[rest])
             rest = rest[(kind[rest] != before) | np.isin(before, _VLAN)]
             rest = rest[(kind[rest] != IPV4) & (kind[rest] != IPV6)]
-    known = ((kind == IPV4) | (kind == IPV6)) & (at < end)
+    known = ((kind == IPV4) | (kind == IPV6)) & (at < end) | (kind >= SEVERAL)
     return np.where(known, kind, 0).astype(np.uint16), at
 
 
@@ -99,7 +102,7 @@ def _unwrap(data: U8, kind: int, at: int, end: int) -> tuple[int, int]:
         flags = int(data[at])
         place, short = at + (14 if flags & 0x20 else 6), int(data[at + 1]) & 0x3F
         whole = place + max(short, 2) + (_ICV if short else 0) <= end
-        return (word(place), place + 2) if whole and not flags & 0x0C else (0, at)
+        return (SEALED, at) if flags & 0x0C else (word(place), place + 2) if whole else (0, at)
     if kind == _ARISTA and at + 12 <= end and word(at) == 1:  # a time stamp of 64 or of 48 bits
         place = at + {0x10: 12, 0x20: 10}.get(word(at + 2) & 0xFF, end)
         return (word(place), place + 2) if place + 2 <= end else (0, at)
@@ -225,10 +228,14 @@ def _frame_relay(packet: bytes) -> tuple[int, int]:
 def _wifi(packet: bytes) -> tuple[int, int]:
     """An IEEE 802.11 data frame in clear, up to its LLC/SNAP header."""
     control, flags = packet[0], packet[1]
-    if control & 0x0C != 0x08 or control & 0x40 or flags & 0x40:
-        return 0, 0  # no data, or protected
+    if control & 0x0C != 0x08 or control & 0x40:
+        return 0, 0  # no data
+    if flags & 0x40:
+        return SEALED, 0
     at = 24 + (6 if flags & 3 == 3 else 0)
     if control & 0x80:
+        if packet[at] & 0x80:
+            return SEVERAL, 0
         at += 2 + (4 if flags & 0x80 else 0)
     return (_word(packet, at + 6), at + 8) if packet[at : at + 3] == b"\xaa\xaa\x03" else (0, at)
 

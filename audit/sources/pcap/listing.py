@@ -17,7 +17,7 @@ from audit.sources.pcap.analysis import Analysis
 from audit.sources.pcap.batch import I64, Bools
 from audit.sources.pcap.flows import SIDES
 from audit.sources.pcap.knowledge import Known
-from audit.sources.pcap.ledger import Resolved
+from audit.sources.pcap.ledger import IN_PART, Resolved
 from audit.sources.pcap.packets import SCTP, TCP, UDP
 from audit.sources.shape import Columns
 
@@ -33,6 +33,7 @@ _NO_PORTS = Known("metadata_only", "no TCP or UDP", {}, 0)
 _READABLE = (TCP, UDP, SCTP)
 _CONTROLS = (1, 2, 58, 88, 89, 103, 112)  # ICMP, IGMP, ICMPv6, EIGRP, OSPF, PIM, VRRP
 _ESP = 50
+_MADE = 5  # the last of the statements that are made without looking into payloads
 _CONTROL_SIZE = 600  # bytes of a packet; an ICMP error quotes at most 548 (RFC 1812)
 
 
@@ -46,6 +47,7 @@ def flows(
     steps = np.searchsorted(numbers[order], np.arange(0, end + _STEP, _STEP))
     for begin, stop in pairwise(steps.tolist()):
         yield _columns(analysis, capture, history, order[begin:stop])
+        analysis.table.release()
 
 
 def _columns(
@@ -133,6 +135,15 @@ def _known(analysis: Analysis, rows: I64, proto: I64, readable: Bools) -> tuple[
                     place = places[id(one)] = len(known)
                     known.append(one)
                 which[at] = place
+    rest: dict[int, int] = {}
+    for at in np.flatnonzero(table.partly[rows]).tolist():
+        place = int(which[at])
+        one = known[place]
+        if place > _MADE and (one.observability, one.reason) == ("observed", None):
+            if place not in rest:
+                rest[place] = len(known)
+                known.append(one._replace(reason=IN_PART))
+            which[at] = rest[place]
     return known, which
 
 

@@ -48,7 +48,7 @@ class LiveFlows(Generic[One]):
         live.finish()
         self._knowledge.learn(row, live.teller)
         self._table.stage[row] = UNTRIED
-        self._table.tried[row] = 1
+        self._table.tried_a[row] = self._table.tried_b[row] = 1
 
     def end_quiet(self, number: int) -> None:
         """End what has been silent too long before packet `number`."""

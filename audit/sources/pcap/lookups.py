@@ -14,7 +14,7 @@ from audit.protocols import dns
 from audit.protocols.malformed import Malformed
 from audit.records import Dns
 from audit.sources.pcap.ledger import Ledger
-from audit.sources.pcap.telling import LOCAL, Carrier, Teller, given_names, type_name
+from audit.sources.pcap.telling import LOCAL, Carrier, Teller, given_names, told_answers, type_name
 
 Sent = tuple[int, float | None, int]
 """Number and time of a packet, and the side that sent it."""
@@ -45,7 +45,7 @@ def _read(message: bytes, carrier: Carrier) -> Lookup | None:
         return None
     if not read.questions:
         return None
-    answers = tuple([answer.data for answer in read.answers]) if read.response else ()
+    answers = told_answers(read)
     return Lookup(
         tuple(
             [

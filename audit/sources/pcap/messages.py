@@ -27,7 +27,12 @@ class WebSocket:
 
     def finish(self) -> None:
         for side in (0, 1):
-            self._tell(side, self._messages[side].finish())
+            messages = self._messages[side]
+            self._tell(side, messages.finish())
+            if messages.skipped and not self._teller.lost:
+                self._teller.gap(
+                    "malformed", messages.skipped, "bytes between WebSocket frames that are none"
+                )
         self.done = True
 
     def _tell(self, side: int, messages: list[websocket.Message]) -> None:

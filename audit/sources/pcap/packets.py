@@ -15,11 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.sources.pcap.batch import I64, U8, U16, U64, Batch, Bools
-from audit.sources.pcap.link import IPV4, IPV6, network_of
+from audit.sources.pcap.link import IPV4, IPV6, SEALED, SEVERAL, network_of
 from audit.sources.pcap.tunnels import inner_headers
 
 ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 WHOLE, FIRST, LATER = 0, 1, 2  # of a datagram: all of it, its first fragment, another fragment
+_OF_LINK = "of link type %d"
+_UNREAD = {
+    SEALED: "are encrypted on the link (802.11, MACsec)",
+    SEVERAL: "stand with others in one frame of 802.11",
+}
 _MAX_DEPTH = 4
 _FRAGMENT = 44
 _EXTENDS = np.zeros(256, dtype=np.bool_)  # the extension headers
@@ -108,16 +113,16 @@ def joined(tables: list[Packets]) -> Packets:
     return Packets(*(np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS))
 
 
-def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[int, int]]:
+def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[str, int]]:
     """The IP packets of a batch (of tunnelled ones the innermost header), the outer headers, and how many
-    packets were of link types that nobody here can read."""
+    packets of which sort nobody here can read."""
     end = batch.start + batch.captured
     link = int(batch.link[0])
-    unknown: dict[int, int] = {}
+    unread: dict[str, int] = {}
     if (batch.link == link).all():
         found = network_of(link, batch.data, batch.start, end)
         if found is None:
-            return empty(0), [], {link: len(batch.start)}
+            return empty(0), [], {_OF_LINK % link: len(batch.start)}
         kind, at = found
     else:
         kind, at = np.zeros(len(end), dtype=np.uint16), batch.start.copy()
@@ -125,13 +130,16 @@ def walk(batch: Batch) -> tuple[Packets, list[Packets], dict[int, int]]:
             mine = np.flatnonzero(batch.link == link)
             found = network_of(link, batch.data, batch.start[mine], end[mine])
             if found is None:
-                unknown[link] = len(mine)
+                unread[_OF_LINK % link] = len(mine)
             else:
                 kind[mine], at[mine] = found
+    for sort, what in _UNREAD.items():
+        if count := int(np.count_nonzero(kind == sort)):
+            unread[what] = count
     number = np.arange(batch.number, batch.number + len(end), dtype=np.int64)
     outer: list[Packets] = []
     wire = batch.start + batch.original
-    return _network(batch.data, kind, at, end, wire, number, batch.time, outer, 0), outer, unknown
+    return _network(batch.data, kind, at, end, wire, number, batch.time, outer, 0), outer, unread
 
 
 def network(data: U8, kind: U16, at: I64, end: I64, number: I64, time: I64) -> tuple[Packets, list[Packets]]:

@@ -6,17 +6,27 @@ connection from its first telling packet on, for UDP single datagrams.
 
 from __future__ import annotations
 
+import codecs
+import re
+
 import numpy as np
 
 from audit.sources.pcap.batch import I64, U8, Bools
 from audit.sources.pcap.packets import Packets
 
-TRIES = 12  # payloads at the start of a connection among which a telling one may be
+TRIES = 12  # payloads of each side at the start of a connection among which a telling one may be
+ALONE = 1 << 16  # payloads after which the side that has not said anything is not waited for any more
 TLS_HANDSHAKE = 0x16  # the first byte of a connection that begins with a hello
 _HEAD = 64
+_READ = 96
 _DNS_PORTS = (53, 137, 5353, 5355, 8053)
-_TEXT = np.zeros(256, dtype=np.uint8)
-_TEXT[[9, 10, 13, *range(0x20, 0x7F)]] = 1
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
+_FOREIGN = 1 << 8  # counts bytes of other scripts beside printable ones in one sum
+_TEXT = np.zeros(256, dtype=np.uint16)
+_TEXT[list(_PRINTABLE)] = 1
+_TEXT[0x80:] = _FOREIGN
+_MIN_FOREIGN = 6  # bytes: two characters of Chinese
+_CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\xa0-\U0010ffff]")
 _UPPER = np.zeros(256, dtype=np.bool_)
 _UPPER[ord("A") : ord("Z") + 1] = True
 
@@ -33,8 +43,27 @@ def text_like(data: U8, at: I64, length: I64) -> Bools:
     rows = heads(data, at, _HEAD)
     seen = np.minimum(length, _HEAD)
     inside = np.arange(_HEAD) < seen[:, None]
-    count = (_TEXT[rows] * inside).sum(axis=1)
-    return np.asarray((count >= np.where(seen >= 32, 0.6, 0.85) * seen) & (seen >= 4))
+    counts = (_TEXT[rows] * inside).sum(axis=1)
+    count, foreign = counts % _FOREIGN, counts // _FOREIGN
+    like = np.asarray((count >= np.where(seen >= 32, 0.6, 0.85) * seen) & (seen >= 4))
+    for place in np.flatnonzero((count + foreign == seen) & (foreign > 0) & (seen >= _MIN_FOREIGN)).tolist():
+        like[place] = like[place] or _utf8(rows[place, : seen[place]].tobytes())
+    return like
+
+
+def readable(data: bytes) -> bool:
+    """The same of one payload."""
+    head = data[:_READ]
+    share = 1 - len(head.translate(None, _PRINTABLE)) / len(head) if head else 0.0
+    return share >= (0.6 if len(head) >= 32 else 0.85) or (len(head) >= _MIN_FOREIGN and _utf8(head))
+
+
+def _utf8(head: bytes) -> bool:
+    """Whether bytes are text of any script and nothing else, as far as they go (RFC 3629)."""
+    try:
+        return not _CONTROL.search(codecs.getincrementaldecoder("utf-8")().decode(head))
+    except UnicodeDecodeError:
+        return False
 
 
 def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) -> Bools:
@@ -46,15 +75,16 @@ def telling_tcp(data: U8, packets: Packets, rows: I64, kinds: frozenset[str]) ->
     ports = np.minimum(packets.sport[rows], packets.dport[rows])
     if "dns" in kinds:
         telling |= np.isin(ports, (53, 5353))
-    if kinds & {"tls", "http", "websocket", "message"}:
-        telling |= (first >= 0x14) & (first <= 0x17) & (first != 0x15) & (head[:, 1] == 3) & (head[:, 2] <= 4)
+    if kinds & {"tls", "http", "websocket", "mqtt", "message"}:
+        version = ((head[:, 1] == 3) | (length < 2)) & ((head[:, 2] <= 4) | (length < 3))
+        telling |= (first >= 0x14) & (first <= 0x17) & (first != 0x15) & version
         telling |= (first == 0x15) & (head[:, 1] == 3) & (head[:, 2] <= 4) & (length <= 64)
         telling |= _UPPER[first] & (_UPPER[head[:, 1]] | (head[:, 1] == ord("-")) | (length < 2))
         telling |= (
             (first == 5) & (head[:, 1] >= 1) & (head[:, 1] <= 8) & (length == head[:, 1].astype(np.int64) + 2)
         )
         telling |= (first == 4) & (head[:, 1] <= 2) & (head[:, 1] >= 1) & (length >= 9) & (length <= 512)
-        telling |= (first == 0x10) & (length >= 12)  # MQTT's CONNECT
+        telling |= (first == 0x10) & ((length >= 12) | (length <= 2))  # MQTT's CONNECT
     if kinds & {"tls", "message"}:
         rest = np.flatnonzero(~telling)
         if len(rest):

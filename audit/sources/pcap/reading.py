@@ -191,8 +191,8 @@ def _gap(capture: str, damage: Damage) -> Gap:
 
 def unread(analysis: Analysis, capture: str) -> Iterator[Gap]:
     """What was there and could not be read at all."""
-    for link, count in sorted(analysis.unknown_links.items()):
-        yield Gap(capture=capture, reason="unsupported", detail=f"{count} packets of link type {link}")
+    for why, count in sorted(analysis.unread.items()):
+        yield Gap(capture=capture, reason="unsupported", detail=f"{count} packets {why}")
     if analysis.without_ip:
         yield Gap(
             capture=capture, reason="unsupported",

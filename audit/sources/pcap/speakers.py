@@ -13,6 +13,7 @@ from typing import Literal
 
 from audit.protocols import dns, http1, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
+from audit.sources.pcap.payloads import readable
 from audit.sources.pcap.speaker import Speaker
 from audit.sources.pcap.telling import Teller
 from audit.sources.pcap.web import Http1, odd_request
@@ -29,14 +30,6 @@ _MAX_LINE = 255  # bytes of the line that opens SSH
 _DNS_HEAD = 14  # bytes of a length and a header
 _MAX_NESTED = 4
 _LATE = 24  # pieces from one side only, after which the other is not waited for
-_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
-
-
-def readable(data: bytes) -> bool:
-    """Whether bytes look like text, wholly or for the most part."""
-    head = data[:96]
-    share = 1 - len(head.translate(None, _PRINTABLE)) / len(head) if head else 0.0
-    return share >= (0.6 if len(head) >= 32 else 0.85)
 
 
 class Opening:
@@ -93,6 +86,8 @@ class Opening:
         if speaker is None:
             return
         self._speaker = speaker
+        if self._passed:
+            self._teller.partly = True
         self.http = speaker if isinstance(speaker, Http1) else None
         order, self._order, self._begun = self._order, [], [b"", b""]
         for place, size in enumerate(self._missed):
@@ -115,6 +110,9 @@ class Opening:
 
                 return Secured(self._teller, client, ring, partial(self._inside, client))
             return TlsSpeaker(self._teller, client)
+        if data[:2] == _SEALED and self._depth:  # TLS of which the hellos are lost
+            self._teller.observed("metadata_only", "no_key")
+            return Opaque()
         if data[:2] == _SEALED and self._teller.status is None:  # TLS that began before the capture
             if self._teller.ring is not None and self._teller.ring.hopeful:
                 self._teller.lost_beginning()
@@ -132,7 +130,10 @@ class Opening:
         if http1.starts_response(data):
             return Http1(self._teller, 1 - side, self._nested)
         if self._teller.port in (53, 853, 5353) and (len(data) >= _DNS_HEAD or not final):
-            return DnsSpeaker(self._teller) if len(data) >= _DNS_HEAD else None
+            if len(data) < _DNS_HEAD:
+                return None
+            if dns.framed(data):
+                return DnsSpeaker(self._teller)
         if mqtt.starts(data):
             return MqttSpeaker(self._teller)
         if self._depth < _MAX_NESTED and len(data) <= socks.MAX_HANDSHAKE and _greets(data):
@@ -249,6 +250,8 @@ class TlsSpeaker:
         self.done = self.done or (client.sealed and (server.sealed or self._alone > _LATE))
 
     def gap(self, side: int, size: int) -> None:
+        if side == self._client and not self._greeted:  # the name may stand before the hole
+            self._tell(side, self._streams[side].finish())
         self._streams[side].gap(size)
 
     def finish(self) -> None:
@@ -279,8 +282,8 @@ class DnsSpeaker:
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
         self._framing = (dns.Framing(), dns.Framing())
+        self._read = False
         self.done = False
-        teller.observed("observed")
 
     def feed(self, side: int, data: bytes) -> None:
         for message in self._framing[side].feed(data):
@@ -288,12 +291,17 @@ class DnsSpeaker:
             try:
                 self._teller.dns(side, dns.parse(message), carrier)
             except Malformed:
-                continue
+                self._teller.partly = True
+            else:
+                self._read = True
+                self._teller.observed("observed")
 
     def gap(self, side: int, size: int) -> None:
         self._framing[side].gap(size)
 
     def finish(self) -> None:
+        if not self._read:
+            self._teller.observed("not_observed", "unknown protocol")
         self.done = True
 
 
@@ -349,6 +357,8 @@ def _turns(data: bytes) -> bool:
     """Whether another protocol begins here."""
     if data[0] == tls.HANDSHAKE:
         return tls.starts(data) and data[5:6] == b"\x01"
+    if data[:2] == _SEALED:
+        return True
     return http1.starts_request(data) and b" HTTP/1." in data[:MAX_OPENING]
 
 
@@ -371,6 +381,7 @@ class SocksSpeaker:
             try:
                 data = self._handshake(side, self._begun[side])
             except Malformed:
+                self._teller.observed("metadata_only", "unknown protocol")
                 self.done = True
                 return
         if data:
@@ -407,7 +418,7 @@ class SocksSpeaker:
 
 
 class MqttSpeaker:
-    """MQTT in clear: every message published, up or down, with its topic before it."""
+    """MQTT: who connects, every message published, up or down, and every topic wished for."""
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
@@ -419,6 +430,7 @@ class MqttSpeaker:
         try:
             self._tell(side, self._packets[side].feed(data))
         except Malformed:
+            self._teller.observed("not_observed", "unknown protocol")
             self.done = True
 
     def gap(self, side: int, size: int) -> None:
@@ -426,17 +438,26 @@ class MqttSpeaker:
 
     def finish(self) -> None:
         for side in (0, 1):
-            self._tell(side, self._packets[side].finish())
+            packets = self._packets[side]
+            self._tell(side, packets.finish())
+            if packets.skipped and not self.done and not self._teller.lost:
+                self._teller.gap("malformed", packets.skipped, "bytes between MQTT packets that are none")
         self.done = True
 
     def _tell(self, side: int, events: list[mqtt.Event]) -> None:
         for event in events:
             if isinstance(event, mqtt.Publish):
-                self._teller.message(side, event.topic.encode() + b"\n" + event.payload, "tcp")
+                self._teller.mqtt(side, event.topic, event.payload)
+                if event.cut:
+                    self._teller.gap("lost", None, "part of an MQTT message is missing")
+            elif isinstance(event, mqtt.Properties):
+                self._teller.mqtt(side, None, event.data)
             elif isinstance(event, mqtt.Connect):
                 self._packets[1 - side].level = event.level
-                said = (event.client_id, event.username or "", event.will_topic or "")
-                text = "\n".join(part for part in said if part).encode()
-                self._teller.message(side, text + b"\n" + event.will if event.will else text, "tcp")
+                said = (event.client_id, event.username)
+                self._teller.mqtt(side, None, "\n".join(filter(None, said)).encode())
+                if event.will_topic:
+                    self._teller.mqtt(side, event.will_topic, event.will)
             elif isinstance(event, mqtt.Subscribe) and not event.end:
-                self._teller.message(side, "\n".join(event.topics).encode(), "tcp")
+                for topic in event.topics:
+                    self._teller.mqtt(side, topic, b"")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # imported when there is a payload to read
 
 _BLOCK = 16  # packets of each flow that are looked at first: most conversations are over by then
 _EARLY = 1 << 16  # bytes that may be missing before a packet that came early
+_SYN = 0x02
 _MORE = 16  # times as many at each further look
 
 
@@ -98,25 +99,37 @@ class TcpFlows(LiveFlows["Conversation"]):
         filled = packets.carried[order[place]] > 0
         group, place = group[filled], place[filled]
         opens = np.flatnonzero(np.diff(group, prepend=-1))
-        rank = np.arange(len(group)) - np.repeat(opens, np.diff(np.append(opens, len(group))))
-        rank += table.tried[rows[untried[group]]]
-        few = np.flatnonzero(rank < payloads.TRIES)
+        sizes = np.diff(np.append(opens, len(group)))
+        index = np.arange(len(group)) - np.repeat(opens, sizes)
+        from_a, owner = grouped.ab[place], rows[untried[group]]
+        sent_a = np.cumsum(from_a) - from_a
+        sent_a -= np.repeat(sent_a[opens], sizes)
+        tried_a, tried_b = table.tried_a[owner], table.tried_b[owner]
+        rank = np.where(from_a, sent_a + tried_a, index - sent_a + tried_b)
+        before = index + tried_a + tried_b
+        few = np.flatnonzero((rank < payloads.TRIES) & (before < payloads.ALONE))
         candidates = place[few]
         telling = few[
             payloads.telling_tcp(data, packets, order[candidates], self._kinds)
             | ((rank[few] == 0) & self._early(packets, grouped, candidates, rows[untried[group[few]]]))
         ]
-        chosen, index = np.unique(group[telling], return_index=True)
+        chosen, which = np.unique(group[telling], return_index=True)
+        begun = telling[which]
+        until = np.full(len(untried), len(group), dtype=np.int64)
+        until[chosen] = begun
+        over = (np.arange(len(group)) < until[group]) & (packets.carried[order[place]] > 1)
+        table.partly[rows[untried[group[over]]]] = 1  # a single byte keeps a connection alive
         rest = np.ones(len(untried), dtype=np.bool_)
         rest[chosen] = False
         owners = rows[untried[rest]]
-        table.tried[owners] += np.bincount(group, minlength=len(untried))[rest]
-        table.stage[owners[table.tried[owners] >= payloads.TRIES]] = OVER
-        begun = telling[index]
+        for tried, mine in ((table.tried_a, from_a), (table.tried_b, ~from_a)):
+            tried[owners] += np.bincount(group[mine], minlength=len(untried))[rest]
+        a, b = table.tried_a[owners], table.tried_b[owners]
+        table.stage[owners[(np.minimum(a, b) >= payloads.TRIES) | (a + b >= payloads.ALONE)]] = OVER
         return (
             np.append(going, untried[chosen]),
             np.append(starts[going], place[begun]),
-            np.append(np.zeros(len(going), dtype=np.int64), rank[begun]),
+            np.append(np.zeros(len(going), dtype=np.int64), before[begun]),
         )
 
     def _early(self, packets: Packets, grouped: Grouped, places: I64, rows: I64) -> Bools:
@@ -248,6 +261,8 @@ class TcpFlows(LiveFlows["Conversation"]):
         from audit.sources.pcap.conversation import Conversation
 
         side, sequence = run.side[at], run.sequence[at]
+        if run.flags[at] & _SYN:  # with data (RFC 7413)
+            sequence = sequence + 1 & 0xFFFFFFFF
         known = expected[side]
         if known != UNKNOWN and (sequence - known) & 0xFFFFFFFF > 1 << 20:
             expected = (sequence, expected[1]) if side == 0 else (expected[0], sequence)

@@ -21,13 +21,14 @@ from audit.records import (
     Headers,
     Http,
     Message,
+    MqttMessage,
     Observability,
     SecuredBy,
     Tls,
     WebSocketMessage,
 )
 from audit.sources import doh
-from audit.sources.pcap.ledger import Ends, Ledger
+from audit.sources.pcap.ledger import IN_PART, Ends, Ledger
 
 if TYPE_CHECKING:
     from audit.sources.pcap.decryption.ring import KeyRing
@@ -36,6 +37,7 @@ Carrier = Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"]
 LOCAL: dict[Carrier, Literal["mdns", "llmnr", "nbns"]] = {"mdns": "mdns", "llmnr": "llmnr", "nbns": "nbns"}
 """Who carries DNS messages, and which of them do so on the local network."""
 
+_MAX_ANSWERS = 65_535  # a message with one question cannot have more
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")
 _DNS_TYPES = {
@@ -47,6 +49,7 @@ _DNS_TYPES = {
 _NBNS_TYPES = {32: "NB", 33: "NBSTAT"}
 _VERSIONS = {0x0304: "TLSv1.3", 0x0303: "TLSv1.2", 0x0302: "TLSv1.1", 0x0301: "TLSv1.0", 0x0300: "SSLv3",
              0xFEFC: "DTLSv1.3", 0xFEFD: "DTLSv1.2", 0xFEFF: "DTLSv1.0"}  # fmt: skip
+_LEGACY = (0x0303, 0xFEFD)  # what hellos of newer versions also begin with (RFC 8446, 4.1.2)
 _WITH_PSK = ("TLSv1.3", "DTLSv1.3")
 _JA4 = {"tls": ja4.TLS, "dtls": ja4.DTLS, "quic": ja4.QUIC}
 _CLIENT_OFFERS = (0x0304, 0x0303, 0x0302, 0x0301, 0x0300, 0xFEFC, 0xFEFD, 0xFEFF)  # newest first
@@ -90,6 +93,7 @@ class Teller:
         "names",
         "number",
         "opened",
+        "partly",
         "port",
         "secured",
         "status",
@@ -105,6 +109,7 @@ class Teller:
         self.names: dict[str, dict[str, None]] = {}
         self.status: tuple[Observability, str | None] | None = None
         self.lost = 0
+        self.partly = False  # whether something of the flow was passed over, because nobody here can read it
         self.count = 0
         self.secured: SecuredBy = "cleartext"  # what the content being told of was opened with
         self.opened: SecuredBy | None = None  # the same, of the flow
@@ -116,6 +121,7 @@ class Teller:
     ) -> None:
         """Go on where an earlier teller of the same flow left off."""
         self.count, self.status = count, status
+        self.partly = status[1] == IN_PART
         self.names = {kind: dict.fromkeys(known) for kind, known in names.items()}
 
     @property
@@ -187,7 +193,7 @@ class Teller:
         who is asked; over TLS and QUIC it is the one that the client greeted."""
         if host is None and carrier in ("dot", "doq"):
             host = next(iter(self.names.get("sni", ())), None)
-        answers = tuple(answer.data for answer in message.answers) if message.response else ()
+        answers = told_answers(message)
         direction = self.direction(side)
         for question in message.questions:
             kind = type_name(question.type, carrier)
@@ -224,9 +230,15 @@ class Teller:
     def greeting(self, side: int, hello: tls.ClientHello, transport: Literal["tls", "dtls", "quic"]) -> None:
         """A ClientHello alone."""
         newest = _newest(hello.versions, hello.version)
+        if not hello.complete and not hello.versions and hello.version in _LEGACY:
+            newest = None  # what is missing may offer a newer one
         host = hello.sni.lower().rstrip(".") if hello.sni else None
         fingerprint = ja4.ja4(hello, _JA4[transport])
-        resumes = hello.psk if newest in _WITH_PSK else None
+        resumes: bool | None = hello.psk or hello.ticket
+        if not resumes and newest not in _WITH_PSK:  # there, a session's id is only for show
+            resumes = bool(hello.session_id)
+        if not resumes and not hello.complete:
+            resumes = None
         self._row(
             Tls, self.time, host, self.direction(side), hello.sni, hello.alpn, newest, hello.ech, fingerprint,
             transport, resumes,
@@ -276,6 +288,15 @@ class Teller:
             self.count += 1  # ids are the same whatever is wished for
         self.observed("observed")
 
+    def mqtt(self, side: int, topic: str | None, data: bytes) -> None:
+        """What was said by MQTT: a topic, a message under one, or who a client is."""
+        self._tell(
+            MqttMessage(
+                **self._common, id=self._id(), time=self.time, direction=self.direction(side), topic=topic,
+                bytes=len(data), data=data, secured_by=self.secured,
+            )
+        )  # fmt: skip
+
     def websocket(self, side: int, message: websocket.Message, url: str) -> None:
         """A WebSocket message in clear."""
         host = _host(url.partition("://")[2].partition("/")[0])
@@ -291,7 +312,8 @@ class Teller:
         self.observed("observed")
 
     def gap(self, reason: GapReason, size: int | None, detail: str) -> None:
-        """Something of this flow is missing."""
+        """Something of this flow is missing, or cannot be read."""
+        self.partly = self.partly or reason != "lost"
         self._tell(Gap(**self._common, time=self.time, reason=reason, bytes=size, detail=detail))
 
     def lost_beginning(self) -> None:
@@ -310,6 +332,16 @@ def _newest(versions: tuple[int, ...], version: int) -> str | None:
 def type_name(number: int, carrier: Carrier) -> str:
     """What a type of DNS records is called; by RFC 3597 where it has no name."""
     return (_NBNS_TYPES if carrier == "nbns" else _DNS_TYPES).get(number) or f"TYPE{number}"
+
+
+def told_answers(message: dns.Message) -> tuple[str, ...]:
+    """The answers of a response, which stand beside each of its questions: so many of them that all together are no
+    more than `_MAX_ANSWERS`."""
+    if not message.response:
+        return ()
+    return tuple(
+        [answer.data for answer in message.answers[: _MAX_ANSWERS // max(len(message.questions), 1)]]
+    )
 
 
 def given_names(message: dns.Message, carrier: Carrier) -> Iterator[tuple[str, str, str]]:

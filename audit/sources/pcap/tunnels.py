@@ -150,11 +150,31 @@ def _gtp(data: U8, at: int, end: int) -> _Found:
 
 
 def _teredo(data: U8, at: int, end: int) -> _Found:
+    start = at
     if at + 4 < end and bytes(data[at : at + 2]) == b"\0\1":  # authentication
         at += 4 + int(data[at + 2]) + int(data[at + 3]) + 9
     if at + 8 < end and bytes(data[at : at + 2]) == b"\0\0":  # origin
         at += 8
-    return (IPV6, at) if at < end and int(data[at]) >> 4 == 6 else _NONE
+    found = (IPV6, at) if at < end and int(data[at]) >> 4 == 6 else _NONE
+    return found if _fits(data, found, start) else _NONE
+
+
+def _lisp(data: U8, at: int, end: int) -> _Found:
+    """RFC 9300: a header of eight bytes that says little, so what follows must."""
+    found = _by_nibble(data, at + 8, end)
+    return found if _fits(data, found, at) else _NONE
+
+
+def _fits(data: U8, found: _Found, payload: int) -> bool:
+    """Whether a packet found in the payload of a UDP datagram is no longer than that says it is: text may look like
+    the first byte of one."""
+
+    def word(place: int) -> int:
+        return int(data[place]) << 8 | int(data[place + 1])
+
+    kind, at = found
+    size = word(at + 2) if kind == IPV4 else 40 + word(at + 4)
+    return at - payload + size <= word(payload - 4) - 8
 
 
 def _l2tp(data: U8, at: int, end: int) -> _Found:
@@ -210,7 +230,7 @@ _BY_PORT: dict[int, Callable[[U8, int, int], _Found]] = {
     1701: _l2tp,
     2152: _gtp,
     3544: _teredo,
-    4341: lambda data, at, end: _by_nibble(data, at + 8, end),
+    4341: _lisp,
     4342: lambda data, at, end: _by_nibble(data, at + 4, end) if int(data[at]) >> 4 == 8 else _NONE,
     4789: _vxlan,
     4790: _vxlan_gpe,

@@ -210,10 +210,10 @@ class _Player:
         if found is None:
             return _ODD
         batch, used = found
-        packets, _, unknown = walk(batch)
+        packets, _, unread = walk(batch)
         parts = packets.part != WHOLE
         sent = _SENT | _OF_PARTS if parts.any() else _SENT
-        dealt = None if unknown else self._deal(packets, parts, sent)
+        dealt = None if unread else self._deal(packets, parts, sent)
         if dealt is None:
             return _ODD
         count = len(batch.start)

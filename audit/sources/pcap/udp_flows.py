@@ -48,6 +48,7 @@ class UdpFlows(LiveFlows[Reader]):
         owners = np.repeat(rows, lengths)[places]
         if self._ring is not None and self._ring.hopeful:
             self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
+        self._table.partly[owners[kinds == 0]] = 1
         kept = kinds > 0
         if "dns" in self._kinds:
             kept[self._lookups(data, packets, grouped, places, kinds, owners)] = False

@@ -83,6 +83,15 @@ class Http1:
                     for earlier in [number for number in self._waiting if number < event.number]:
                         self._tell(earlier, None)
                     self._tell(event.number, event)
+            elif isinstance(event, http1.Skipped):
+                if event.data.strip():  # it left the device, whatever it is
+                    self._teller.message(self._client, event.data, "tcp")
+                if event.cut:
+                    self._teller.gap(
+                        "limit",
+                        None,
+                        f"of what is no HTTP only the first {http1.MAX_SKIPPED} bytes were kept",
+                    )
             elif isinstance(event, http1.Tunnel):
                 if self._inner is None:
                     self._tell_waiting()

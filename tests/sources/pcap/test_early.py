@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.records import Http, Tls
+from audit.records import Flow, Http, Tls
 
 from . import craft
 
@@ -60,3 +60,20 @@ def test_a_hello_in_two_segments(tmp_path: Path, order: tuple[int, ...]) -> None
     (tls,) = [r for r in craft.read(tmp_path, data) if isinstance(r, Tls)]
     assert tls.sni == "a.example"
     assert tls.ja4 is not None
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_data_in_the_packet_that_opens(tmp_path: Path, taken: bool) -> None:  # TCP Fast Open, RFC 7413
+    asked = b"GET /fast HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+    behind = 1 + len(asked)
+    packets = [
+        craft.tcp(asked, 0, flags="S"),
+        craft.tcp(b"", 0, up=False, flags="SA", ack=behind if taken else 1),
+        *([] if taken else [craft.tcp(asked, 1, ack=1)]),
+        craft.tcp(answer, 1, up=False, ack=behind),
+    ]
+    found = craft.read(tmp_path, craft.pcap(packets))
+    assert [(r.path, r.status) for r in found if isinstance(r, Http)] == [("/fast", 204)]
+    (flow,) = (r for r in found if isinstance(r, Flow))
+    assert flow.reason is None

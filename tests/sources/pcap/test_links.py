@@ -137,3 +137,23 @@ def test_the_two_lengths_of_old_files(tmp_path: Path, minor: int, *, swapped: bo
     record = struct.pack("<IIII", 1_000_000_000, 0, *lengths) + packet
     found = craft.read(tmp_path, head + record + record)
     assert [(flow.dst, flow.packets_up) for flow in flows(found)] == [("10.0.0.2", 2)]
+
+
+RADIOTAP = b"\0\0\x08\0\0\0\0\0"
+ADDRESSES = bytes(2) + bytes(range(18)) + bytes(2)
+
+
+@pytest.mark.parametrize(
+    ("link", "packet", "why"),
+    [
+        (105, b"\x08\x41" + ADDRESSES + bytes(40), "1 packets are encrypted on the link (802.11, MACsec)"),
+        (127, RADIOTAP + b"\x88\x42" + ADDRESSES + bytes(40), "1 packets are encrypted on the link (802.11, MACsec)"),
+        (1, FRAME + MACSEC + b"\x0c\0\0\0\0\1\x08\0" + INNER, "1 packets are encrypted on the link (802.11, MACsec)"),
+        (105, b"\x88\x02" + ADDRESSES + b"\x80\0" + bytes(40), "1 packets stand with others in one frame of 802.11"),
+        (105, b"\x48\x01" + ADDRESSES, "1 packets carry no IP (ARP, link control) or a damaged header of it"),
+        (105, b"\x80\0" + ADDRESSES + bytes(9), "1 packets carry no IP (ARP, link control) or a damaged header of it"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_says_why(tmp_path: Path, link: int, packet: bytes, why: str) -> None:
+    found = craft.read(tmp_path, craft.pcap([packet], link=link))
+    assert [(gap.reason, gap.detail) for gap in found if isinstance(gap, Gap)] == [("unsupported", why)]

@@ -11,7 +11,7 @@ from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.netbios import NBNSHeader, NBNSRegistrationRequest
 
 from audit.protocols import quic
-from audit.records import AnyRecord, Dns, Flow, Http, Message, Tls, WebSocketMessage
+from audit.records import AnyRecord, Dns, Flow, Gap, Http, Message, MqttMessage, Tls, WebSocketMessage
 from tests.protocols.test_quic import crypto, seal
 from tests.protocols.test_tls import certificate, handshake, hello, record, server_hello, sized, u16
 
@@ -89,11 +89,49 @@ def test_tls_wherever_it_begins(tmp_path: Path, turns: list[tuple[bool, bytes]],
     assert (flow.observability, flow.reason) == ("metadata_only", "ech")  # the hello has an ECH extension
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 5])
+@pytest.mark.parametrize("behind", [b"", b"\xff" * 40])
+def test_a_hello_of_which_the_first_segment_is_short(tmp_path: Path, first: int, behind: bytes) -> None:
+    """What stands behind a packet in the file is not part of it."""
+    packets = talk((True, HELLO[:first]), (True, HELLO[first:]), dport=443)
+    packets[2] += behind
+    assert names(read(tmp_path, packets)) == [NAME]
+
+
+def test_a_hello_that_lost_its_end(tmp_path: Path) -> None:
+    wire = record(handshake(1, hello(extensions=[*PLAIN_EXTENSIONS, (21, bytes(900))])))
+    sealed = b"\x17\3\3\0\x20" + bytes(range(200, 232))
+    packets = talk((True, wire[:400]), (True, wire[400:]), (True, sealed), (False, sealed), dport=443)
+    kept = [each for each in packets if wire[400:] not in each]
+    late = craft.tcp(b"", 1 + len(sealed), up=False, flags="A", ack=1 + len(wire + sealed), dport=443)
+    found = read(tmp_path, [*kept, *[late] * 6])
+    assert len(kept) == len(packets) - 1
+    assert names(found) == [NAME]
+    assert [r.names["sni"] for r in found if isinstance(r, Flow)] == [(NAME,)]
+
+
+def test_a_version_behind_a_cut_is_not_known(tmp_path: Path) -> None:
+    wire = record(handshake(1, hello(extensions=PLAIN_EXTENSIONS)))
+    versions = set()
+    for size in range(90, len(wire) - 4):
+        versions |= {
+            r.version for r in read(tmp_path, talk((True, wire[:size]), dport=443)) if isinstance(r, Tls)
+        }
+    assert versions == {None}
+
+
 def test_what_a_hello_says(tmp_path: Path) -> None:
     fresh = record(handshake(1, hello(extensions=PLAIN_EXTENSIONS)))
     again = record(handshake(1, hello(extensions=[*PLAIN_EXTENSIONS, (41, bytes(40))])))
-    old = record(handshake(1, hello(extensions=PLAIN_EXTENSIONS[:1])))
-    for wire, resumes in ((fresh, False), (again, True), (old, None)):
+    name = PLAIN_EXTENSIONS[:1]
+    old = record(handshake(1, hello(extensions=name)))
+    new = record(handshake(1, hello(extensions=name, session=b"")))
+    asks = record(handshake(1, hello(extensions=[*name, (35, b"")], session=b"")))
+    ticket = record(handshake(1, hello(extensions=[*name, (35, bytes(99))], session=b"")))
+    either = record(handshake(1, hello(extensions=[*PLAIN_EXTENSIONS, (35, bytes(99))])))
+    for wire, resumes in (
+        (fresh, False), (again, True), (old, True), (new, False), (asks, False), (ticket, True), (either, True),
+    ):  # fmt: skip
         found = read(tmp_path, talk((True, wire), dport=443))
         (told,) = (r for r in found if isinstance(r, Tls))
         assert (told.sni, told.resumes) == (NAME, resumes)
@@ -196,8 +234,40 @@ def test_mqtt(tmp_path: Path) -> None:
     connect = b"\x10\x14\0\4MQTT\4\2\0\x3c\0\x08sensor-7"
     publish = b"\x30\x13\0\x09home/door" + b"was open"
     found = read(tmp_path, talk((True, connect), (False, b"\x20\2\0\0"), (True, publish), dport=1_883))
-    said = [r.data for r in found if isinstance(r, Message)]
-    assert said == [b"sensor-7", b"home/door\nwas open"]
+    said = [(r.topic, r.bytes, r.data) for r in found if isinstance(r, MqttMessage)]
+    assert said == [(None, 8, b"sensor-7"), ("home/door", 8, b"was open")]
+
+
+def test_mqtt_that_is_cut_or_none(tmp_path: Path) -> None:
+    connect = b"\x10\x14\0\4MQTT\4\2\0\x3c\0\x08sensor-7"
+    publish = b"\x30\x13\0\x09home/door" + b"was open"
+
+    def said(*sent: bytes) -> list[object]:
+        found = read(tmp_path, talk(*((True, each) for each in sent), dport=1_883))
+        told: list[object] = [r.data for r in found if isinstance(r, MqttMessage)]
+        told += [r.reason for r in found if isinstance(r, Gap)]
+        return told + [r.observability for r in found if isinstance(r, Flow)]
+
+    assert said(connect, publish[:-4]) == [b"sensor-7", b"was ", "lost", "observed"]
+    assert said(connect, b"\0" * 9 + publish + publish, publish)[-2:] == ["malformed", "observed"]
+    assert said(b"\x10\x04\0\4MQTT\4\2\0\x3c", publish) == ["not_observed"]
+
+
+def test_mqtt_is_in_step_behind_a_loss(tmp_path: Path) -> None:
+    def packet(kind: int, body: bytes) -> bytes:
+        return bytes([kind, len(body) & 127 | 128, len(body) >> 7]) + body
+
+    sent = packet(0x10, sized(b"MQTT") + b"\4\2\0\x3c" + sized(b"lamp"))
+    for number in range(5):
+        sent += packet(0x30, sized(b"home/%d" % number) + b"payload of %d, " % number * 90)
+    pieces = [sent[at : at + 500] for at in range(0, len(sent), 500)]
+    for lost in range(1, len(pieces) - 3):
+        packets = talk(*((True, piece) for piece in pieces), dport=1_883)
+        behind = craft.tcp(b"", 1, up=False, flags="A", ack=1 + len(sent), dport=1_883)
+        del packets[-len(pieces) + lost]
+        found = read(tmp_path, [*packets, *[behind] * 6])
+        whole = [r.topic for r in found if isinstance(r, MqttMessage) and r.bytes == 1_260]
+        assert len(whole) >= 3, lost
 
 
 def test_dns_by_every_way(tmp_path: Path) -> None:

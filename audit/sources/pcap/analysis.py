@@ -27,11 +27,12 @@ if TYPE_CHECKING:  # imported where there are keys
     from audit.sources.pcap.decryption.ring import KeyRing
 
 PAYLOAD_KINDS = frozenset({"dns", "tls", "http", "websocket", "mqtt", "message", "device"})
+FLOWS = frozenset({"flow"})
 
 
 class Analysis:
-    """The flows of share `share` of `count`, and what their payloads tell. `kinds` limits the records made.
-    Unless they are to be `whole`, those of HTTP/1 lack their headers."""
+    """The flows of share `share` of `count`, and what their payloads tell, which are not read where
+    only flows are wished for and there are no keys. Unless records are to be `whole`, those of HTTP/1 lack their headers."""
 
     def __init__(
         self, capture: str, kinds: frozenset[str], device: Collection[str], share: int = 0, count: int = 1,
@@ -43,18 +44,13 @@ class Analysis:
         self.without_ip = 0  # packets
         self.unread: dict[str, int] = {}  # packets, by why
         self.fragments = Fragments()
-        self._kinds = kinds & PAYLOAD_KINDS
+        self.reads_payloads = kinds != FLOWS or ring is not None
         self._ring = ring
-        self._ledger = Ledger(capture, self._kinds, ring, bodies=bodies, whole=whole)
+        self._ledger = Ledger(capture, kinds, ring, bodies=bodies, whole=whole)
         self._knowledge = Knowledge(self.table, self._ledger)
-        self._tcp = TcpFlows(self._knowledge, self._kinds, ring)
-        self._udp = UdpFlows(self._knowledge, self._kinds, ring)
+        self._tcp = TcpFlows(self._knowledge, ring)
+        self._udp = UdpFlows(self._knowledge, ring)
         self._share, self._shares = share, count
-
-    @property
-    def reads_payloads(self) -> bool:
-        """Whether payloads are looked at."""
-        return bool(self._kinds)
 
     @property
     def known(self) -> list[Known | None]:
@@ -113,7 +109,7 @@ class Analysis:
         grouped = self.table.add(packets, counted)
         self._knowledge.reserve()
         self.phased.add(packets, grouped, counted)
-        if self._kinds:
+        if self.reads_payloads:
             for flows in (self._tcp, self._udp):
                 flows.read(data, packets, grouped)
                 flows.end_quiet(end)

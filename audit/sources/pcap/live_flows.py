@@ -35,9 +35,9 @@ One = TypeVar("One", bound=Live)
 class LiveFlows(Generic[One]):
     """The flows of one sort that are being read, by their rows in the table."""
 
-    def __init__(self, knowledge: Knowledge, kinds: frozenset[str], ring: KeyRing | None) -> None:
+    def __init__(self, knowledge: Knowledge, ring: KeyRing | None) -> None:
         self._knowledge, self._table = knowledge, knowledge.table
-        self._kinds, self._ring = kinds, ring
+        self._ring = ring
         self._live: dict[int, One] = {}
         self._looked = 0  # the packet before which it was looked what is silent
 

@@ -1,7 +1,8 @@
 """Packet captures → records: the reader that the registry of formats names.
 
 `read` yields what payloads tell as it goes, then one `Flow` per flow in the order of their first packets,
-then the gaps. `kinds` limits the work, not only the output: with flows alone no payload is touched.
+then the gaps. With flows alone (and no keys) no payload is touched; else all are read, so that what is said of
+one kind does not depend on which others are wished for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from audit.records import Gap, Phase
 from audit.sources.bad_capture import BadCapture
 from audit.sources.opening import Opened
 from audit.sources.pcap import addresses, listing, pcap_file, pcapng_file, rare, snoop_file, window
-from audit.sources.pcap.analysis import PAYLOAD_KINDS, Analysis
+from audit.sources.pcap.analysis import FLOWS, PAYLOAD_KINDS, Analysis
 from audit.sources.pcap.batch import Batch, Damage, Item, Names
 from audit.sources.pcap.ledger import Answers, Said, Told
 from audit.sources.pcap.packets import Dealt
@@ -27,7 +28,6 @@ from audit.sources.shape import AsRecords, Shape
 
 KINDS = PAYLOAD_KINDS | {"flow", "gap"}
 _MAX_DAMAGES = 1_000
-_OPENED = frozenset({"tls", "http"})
 _OUT_OF_STEP = (
     "secrets behind damage, out of step with the blocks of the file, are not used; give them with --keys"
 )
@@ -66,14 +66,11 @@ def read(
         if phase.start is not None
     ]
     ring = None
-    carried = wanted & PAYLOAD_KINDS and _modern(source) and (more is not None or _holds_secrets(source))
+    carried = wanted != FLOWS and _modern(source) and (more is not None or _holds_secrets(source))
     if keys or carried:
         from audit.sources.pcap.decryption.ring import KeyRing
 
         ring = KeyRing(keys)
-
-    # who gives keys and asks for flows or gaps wants to know what was opened
-    looked_at = wanted | _OPENED if keys and wanted & {"flow", "gap"} else wanted
 
     table = None
     if count > 1:  # who reads alone need not wait for these
@@ -85,7 +82,7 @@ def read(
 
     def steps(share: int, exchange: Callable[[Answers], Answers]) -> Iterator[list[Told]]:
         analysis = Analysis(
-            capture, looked_at, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
+            capture, wanted, device, share, count, ring, bodies=bodies, whole=shape.whole, spans=spans
         )
         damages: list[Gap] = []
         number = 1

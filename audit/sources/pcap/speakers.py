@@ -20,7 +20,6 @@ from audit.sources.pcap.web import Http1, odd_request
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
-MAX_UNASKED = 32  # pieces of clear text in which another protocol may begin, where the text is not wished for
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
 _SEALED = b"\x17\x03"  # a record of application data
 _TLS_13 = 0x0304
@@ -314,7 +313,7 @@ class TextSpeaker:
         self._begin = begin
         self._side = 0
         self._held: list[bytes] = []
-        self._size = self._pieces = 0
+        self._size = 0
         self._inner: Speaker | None = None
         self.done = False
         teller.observed("observed")
@@ -332,8 +331,6 @@ class TextSpeaker:
         self._side = side
         self._held.append(data)
         self._size += len(data)
-        self._pieces += 1
-        self.done = self._pieces > MAX_UNASKED and not self._teller.wants("message")
 
     def gap(self, side: int, size: int) -> None:
         if self._inner is not None:

@@ -33,8 +33,8 @@ _MORE = 16  # times as many at each further look
 class TcpFlows(LiveFlows["Conversation"]):
     """The TCP flows that are being read."""
 
-    def __init__(self, knowledge: Knowledge, kinds: frozenset[str], ring: KeyRing | None) -> None:
-        super().__init__(knowledge, kinds, ring)
+    def __init__(self, knowledge: Knowledge, ring: KeyRing | None) -> None:
+        super().__init__(knowledge, ring)
         self._servers: dict[tuple[object, ...], Known | None] = {}  # by the hello's name and the certificate
 
     def read(self, data: U8, packets: Packets, grouped: Grouped) -> None:
@@ -110,7 +110,7 @@ class TcpFlows(LiveFlows["Conversation"]):
         few = np.flatnonzero((rank < payloads.TRIES) & (before < payloads.ALONE))
         candidates = place[few]
         telling = few[
-            payloads.telling_tcp(data, packets, order[candidates], self._kinds)
+            payloads.telling_tcp(data, packets, order[candidates])
             | ((rank[few] == 0) & self._early(packets, grouped, candidates, rows[untried[group[few]]]))
         ]
         chosen, which = np.unique(group[telling], return_index=True)

@@ -42,16 +42,14 @@ class UdpFlows(LiveFlows[Reader]):
         places = np.flatnonzero(chosen)
         if not len(places):
             return
-        wanted = self._kinds | {"tls"} if self._ring is not None else self._kinds
-        kinds = payloads.telling_udp(data, packets, order[places], wanted)
+        kinds = payloads.telling_udp(data, packets, order[places])
         kinds[proto[places] == SCTP] = payloads.SCTP
         owners = np.repeat(rows, lengths)[places]
         if self._ring is not None and self._ring.hopeful:
             self._rest_of_quic(data, packets.payload[order[places]], owners, kinds)
         self._table.partly[owners[kinds == 0]] = 1
         kept = kinds > 0
-        if "dns" in self._kinds:
-            kept[self._lookups(data, packets, grouped, places, kinds, owners)] = False
+        kept[self._lookups(data, packets, grouped, places, kinds, owners)] = False
         places, kinds, owners = places[kept], kinds[kept], owners[kept]
         if not len(places):
             return

@@ -3,6 +3,8 @@ protocols that devices speak."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,30 @@ def test_what_devices_say_of_planted_values(tmp_path: Path) -> None:
     assert ("other", "mqtt", ("json",)) in told
     assert ("room", "mqtt", ()) in told
     assert ("word", "udp", ()) in told
+
+
+def test_planted_values_in_what_is_no_text(tmp_path: Path) -> None:
+    """A device's own protocols: compressed telemetry behind a binary head, a field among binary ones, over TCP and UDP."""
+    url, word = "https://one.example/a1b2c3", "q7w8e9r0t1"
+    telemetry = gzip.compress(b'{"page": "%b"}' % url.encode())
+    framed = bytes([0, 1, 0x29, 0, 0, len(telemetry)]) + telemetry
+    fields = bytes(range(128, 160)) + b"\x0a\x1fsearch words: " + word.encode() + bytes(range(128, 140))
+    packets = [
+        craft.tcp(b"", 0, flags="S", dport=6_000),
+        craft.tcp(framed[:30], 1, dport=6_000),
+        craft.tcp(framed[30:], 31, dport=6_000),
+        craft.udp(zlib.compress(b'{"page": "%b"}' % url.encode()), 41_000, 9_999),
+        craft.udp(fields, 41_001, 9_999),
+    ]
+    (tmp_path / "home.pcap").write_bytes(craft.pcap(packets))
+    audit = pipeline.analyze(
+        [pipeline.Capture(tmp_path / "home.pcap", "home.pcap")],
+        Experiment(
+            canaries=(Canary(id="page", kind="url", value=url), Canary(id="word", kind="term", value=word))
+        ),
+    )
+    told = {(f.canary, o.channel, o.layers) for f in audit.findings for o in f.occurrences}
+    assert ("page", "tcp", ("gzip", "json")) in told
+    assert ("page", "udp", ("zlib", "json")) in told
+    assert any((canary, channel) == ("word", "udp") for canary, channel, _ in told)
+    assert {flow.reason for flow in audit.coverage.flows} == {"read in part"}

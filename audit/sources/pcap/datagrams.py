@@ -12,7 +12,7 @@ from audit.protocols import dhcp, dns, dtls, gquic, quic, ssdp, tls
 from audit.protocols.malformed import Malformed
 from audit.sources.pcap import payloads
 from audit.sources.pcap.decryption.quic import Quic
-from audit.sources.pcap.telling import Carrier, Teller
+from audit.sources.pcap.telling import MAX_TOLD, TOO_LONG, Carrier, Teller
 
 _CARRIERS: dict[int, Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
 _DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
@@ -65,8 +65,7 @@ class Datagrams:
             if kind == payloads.DNS:
                 self._dns_message(side, data)
             elif kind == payloads.QUIC_OR_PLAIN and not self._opened and not self._leads(data):
-                self.teller.message(side, data, "udp")
-                self._who(side, data)
+                self._message(side, data)
             elif kind in _QUIC and self.teller.ring is not None:
                 if self._opened is None and (kind == payloads.QUIC or self._leads(data)):
                     self._opened = Quic(self.teller, self.teller.ring)
@@ -79,8 +78,7 @@ class Datagrams:
             elif kind == payloads.DTLS:
                 self._hello(side, data)
             else:
-                self.teller.message(side, data, "udp")
-                self._who(side, data)
+                self._message(side, data)
         except Malformed:
             if kind == payloads.DNS and payloads.readable(data):
                 self.teller.message(side, data, "udp")
@@ -89,8 +87,15 @@ class Datagrams:
             if kind == payloads.QUIC:
                 self._google(side, data)
 
-    def _who(self, side: int, data: bytes) -> None:
-        """What a device calls itself when it asks for an address, or announces what it offers."""
+    def _message(self, side: int, data: bytes) -> None:
+        """Data of no protocol known here, or what a device calls itself when it asks for an address or announces what
+        it offers."""
+        whole = bool(self._ports & _DHCP_PORTS) or payloads.readable(data)
+        if whole or (self.teller.count < MAX_TOLD and payloads.speaks(data)):
+            self.teller.message(side, data, "udp")
+            if not whole and self.teller.count == MAX_TOLD:
+                self.teller.gap("limit", None, TOO_LONG)
+        self.teller.partly = self.teller.partly or not whole
         if self._ports & _DHCP_PORTS:
             asked = dhcp.parse(data)
             if not asked.response:

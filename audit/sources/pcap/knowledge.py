@@ -75,10 +75,8 @@ class Knowledge:
         """Take down what a teller knows of its flow."""
         reason: str | None
         observability, reason = teller.status or ("not_observed", "unknown protocol")
-        if teller.lost and observability == "observed":
-            reason = "lost"
-        elif teller.partly and (observability, reason) == ("observed", None):
-            reason = IN_PART
+        if observability == "observed" and reason is None:
+            reason = IN_PART if teller.partly else "lost" if teller.lost else None
         names = teller.named() if teller.names else _UNNAMED
         alike = observability, reason, teller.count, teller.opened, *names.items()
         known = self._alike.get(alike)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import re
+import zlib
+from contextlib import suppress
 
 import numpy as np
 
@@ -18,7 +20,6 @@ TRIES = 12  # payloads of each side at the start of a connection among which a t
 ALONE = 1 << 16  # payloads after which the side that has not said anything is not waited for any more
 TLS_HANDSHAKE = 0x16  # the first byte of a connection that begins with a hello
 _HEAD = 64
-_READ = 96
 _DNS_PORTS = (53, 137, 5353, 5355, 8053)
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 _FOREIGN = 1 << 8  # counts bytes of other scripts beside printable ones in one sum
@@ -26,6 +27,16 @@ _TEXT = np.zeros(256, dtype=np.uint16)
 _TEXT[list(_PRINTABLE)] = 1
 _TEXT[0x80:] = _FOREIGN
 _MIN_FOREIGN = 6  # bytes: two characters of Chinese
+LONG_WORD = 20  # printable bytes in a row: of random data one place in 200 million begins as many
+WORD = 8  # the same, one place in 2,000
+_VARIED = 6  # different bytes among them: padding has fewer
+_PACKED = re.compile(  # what gzip, zstd, LZ4 and framed snappy begin with
+    rb"\x1f\x8b\x08[\x00-\x1f]|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|\xff\x06\x00\x00sNaPpY"
+)
+_ZLIB = re.compile(rb"x[\x01\x5e\x9c\xda]")
+_MARKED = np.zeros(1 << 16, dtype=np.bool_)  # pairs of bytes that begin one of these
+_MARKED[[0x1F8B, 0x28B5, 0x0422, 0xFF06, 0x7801, 0x785E, 0x789C, 0x78DA]] = True
+_LETTERS = bytes(byte in _PRINTABLE for byte in range(256))
 _CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\xa0-\U0010ffff]")
 _UPPER = np.zeros(256, dtype=np.bool_)
 _UPPER[ord("A") : ord("Z") + 1] = True
@@ -38,8 +49,8 @@ def heads(data: U8, at: I64, size: int) -> U8:
     return rows.view(np.uint8).reshape(len(at), size)
 
 
-def text_like(data: U8, at: I64, length: I64) -> Bools:
-    """Whether payloads are readable, wholly or for the most part."""
+def tells(data: U8, at: I64, length: I64) -> Bools:
+    """Whether payloads are readable, wholly or for the most part, or may speak."""
     rows = heads(data, at, _HEAD)
     seen = np.minimum(length, _HEAD)
     inside = np.arange(_HEAD) < seen[:, None]
@@ -48,14 +59,47 @@ def text_like(data: U8, at: I64, length: I64) -> Bools:
     like = np.asarray((count >= np.where(seen >= 32, 0.6, 0.85) * seen) & (seen >= 4))
     for place in np.flatnonzero((count + foreign == seen) & (foreign > 0) & (seen >= _MIN_FOREIGN)).tolist():
         like[place] = like[place] or _utf8(rows[place, : seen[place]].tobytes())
-    return like
+    return like | _may_speak(rows, inside)
+
+
+def _may_speak(rows: U8, inside: Bools) -> Bools:
+    """Whether payloads, of which these are the first bytes, hold words or what compressed data begins with."""
+    bits = np.packbits((_TEXT[rows] == 1) & inside, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    for step in (1, 2, 4, 8, LONG_WORD - 16):  # what is left begins 2, 4, 8, 16, 20 of them
+        bits &= bits >> np.uint64(step)
+    may: Bools = bits != 0
+    pairs = rows[:, :-1].astype(np.uint16) << 8 | rows[:, 1:]
+    may[np.flatnonzero(_MARKED[pairs]) // (_HEAD - 1)] = True
+    return may
 
 
 def readable(data: bytes) -> bool:
-    """The same of one payload."""
-    head = data[:_READ]
+    """Whether one payload is readable, wholly or for the most part."""
+    head = data[:_HEAD]
     share = 1 - len(head.translate(None, _PRINTABLE)) / len(head) if head else 0.0
     return share >= (0.6 if len(head) >= 32 else 0.85) or (len(head) >= _MIN_FOREIGN and _utf8(head))
+
+
+def speaks(data: bytes, least: int = LONG_WORD) -> bool:
+    """Whether a payload that is not readable holds words of at `least` so many bytes, or data under a common
+    compression near its beginning: what is encrypted does not look like that."""
+    head = data[:_HEAD]
+    if _PACKED.search(head):
+        return True
+    for mark in _ZLIB.finditer(head):
+        with suppress(zlib.error):
+            if zlib.decompressobj().decompress(data[mark.start() :], _HEAD):
+                return True
+    letters = data.translate(_LETTERS)
+    word = b"\1" * least
+    at = letters.find(word)
+    while at >= 0:
+        end = letters.find(b"\0", at)
+        words = data[at : end if end >= 0 else None]
+        if len(set(words[:_HEAD])) >= _VARIED:
+            return True
+        at = letters.find(word, at + len(words))
+    return False
 
 
 def _utf8(head: bytes) -> bool:
@@ -83,7 +127,7 @@ def telling_tcp(data: U8, packets: Packets, rows: I64) -> Bools:
     telling |= (first == 0x10) & ((length >= 12) | (length <= 2))  # MQTT's CONNECT
     rest = np.flatnonzero(~telling)
     if len(rest):
-        telling[rest] = text_like(data, at[rest], length[rest])
+        telling[rest] = tells(data, at[rest], length[rest])
     return telling
 
 
@@ -118,7 +162,7 @@ def telling_udp(data: U8, packets: Packets, rows: I64) -> U8:
     found[rest[dtls & (length >= 13)]] = DTLS
     rest = rest[found[rest] == 0]
     if len(rest):
-        readable = text_like(data, packets.payload[rows[rest]], packets.carried[rows[rest]])
+        readable = tells(data, packets.payload[rows[rest]], packets.carried[rows[rest]])
         readable |= np.isin(dport[rest], (67, 68))
         found[rest[readable]] = PLAIN
     return found

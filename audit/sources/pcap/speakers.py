@@ -13,13 +13,16 @@ from typing import Literal
 
 from audit.protocols import dns, http1, mqtt, socks, tls
 from audit.protocols.malformed import Malformed
-from audit.sources.pcap.payloads import readable
+from audit.sources.pcap.payloads import LONG_WORD, WORD, readable, speaks
 from audit.sources.pcap.speaker import Speaker
-from audit.sources.pcap.telling import Teller
+from audit.sources.pcap.telling import MAX_TOLD, TOO_LONG, Teller
 from audit.sources.pcap.web import Http1, odd_request
 
 MAX_OPENING = 4_096  # bytes of one side after which its protocol must be known
 MAX_MESSAGE = 256 << 10  # bytes of clear text joined into one message
+MAX_WORDS = 4 << 20  # bytes told of a connection of no known protocol that is no text
+MAX_SHORT = 512  # bytes of a message in which short words count, where others held long ones
+MAX_TURN = 4  # pieces of such a connection in which another protocol begins, if at all: the third, as a rule
 MAX_PASSED = 12  # unreadable pieces after which nothing readable is expected any more
 _SEALED = b"\x17\x03"  # a record of application data
 _TLS_13 = 0x0304
@@ -142,6 +145,8 @@ class Opening:
             return None
         if readable(data) and data.strip():
             return TextSpeaker(self._teller, self._nested)
+        if speaks(data):
+            return WordsSpeaker(self._teller, self._nested)
         self._begun[side] = b""  # nothing that can be read; what follows may be
         if self._depth:
             for place, piece in self._order:
@@ -319,7 +324,7 @@ class TextSpeaker:
         teller.observed("observed")
 
     def feed(self, side: int, data: bytes) -> None:
-        if self._inner is None and _turns(data):
+        if self._inner is None and self._turns(data):
             self._tell()
             self._inner = self._begin()
         if self._inner is not None:
@@ -344,19 +349,51 @@ class TextSpeaker:
             self._inner.finish()
         self.done = True
 
+    def _turns(self, data: bytes) -> bool:
+        """Whether another protocol begins here."""
+        if data[0] == tls.HANDSHAKE:
+            return tls.starts(data) and data[5:6] == b"\x01"
+        if data[:2] == _SEALED:
+            return True
+        return http1.starts_request(data) and b" HTTP/1." in data[:MAX_OPENING]
+
     def _tell(self) -> None:
         if self._held:
-            self._teller.message(self._side, b"".join(self._held), "tcp")
+            self._message(b"".join(self._held))
         self._held, self._size = [], 0
 
+    def _message(self, data: bytes) -> None:
+        self._teller.message(self._side, data, "tcp")
 
-def _turns(data: bytes) -> bool:
-    """Whether another protocol begins here."""
-    if data[0] == tls.HANDSHAKE:
-        return tls.starts(data) and data[5:6] == b"\x01"
-    if data[:2] == _SEALED:
-        return True
-    return http1.starts_request(data) and b" HTTP/1." in data[:MAX_OPENING]
+
+class WordsSpeaker(TextSpeaker):
+    """Data of no known protocol in which some text stands, or something compressed: the messages with such are told,
+    and the flow was read in part. Another protocol may begin in the first pieces."""
+
+    def __init__(self, teller: Teller, begin: Callable[[], Speaker]) -> None:
+        super().__init__(teller, begin)
+        self._pieces = 0
+        self._told = 0
+        self._wished = teller.wants("message") or teller.wants("gap")
+        teller.partly = True
+
+    def feed(self, side: int, data: bytes) -> None:
+        super().feed(side, data)
+        if self._inner is None and self._pieces >= MAX_TURN and not self._wished:
+            self.done = True
+
+    def _turns(self, data: bytes) -> bool:
+        self._pieces += 1
+        return self._pieces <= MAX_TURN and super()._turns(data)
+
+    def _message(self, data: bytes) -> None:
+        if not readable(data) and not speaks(data, WORD if len(data) <= MAX_SHORT else LONG_WORD):
+            return
+        super()._message(data)
+        self._told += len(data)
+        if (self._told >= MAX_WORDS or self._teller.count >= MAX_TOLD) and not self.done:
+            self._teller.gap("limit", None, TOO_LONG)
+            self.done = True
 
 
 class SocksSpeaker:

@@ -37,6 +37,8 @@ Carrier = Literal["udp", "tcp", "mdns", "llmnr", "nbns", "doh", "dot", "doq"]
 LOCAL: dict[Carrier, Literal["mdns", "llmnr", "nbns"]] = {"mdns": "mdns", "llmnr": "llmnr", "nbns": "nbns"}
 """Who carries DNS messages, and which of them do so on the local network."""
 
+MAX_TOLD = 1_024  # records of a flow in an unknown protocol that is no text
+TOO_LONG = "more of a talk in an unknown protocol than is read"
 _MAX_ANSWERS = 65_535  # a message with one question cannot have more
 _MAX_NAMES = 16  # kept per flow and kind
 _NAME_ORDER = ("sni", "http", "certificate", "dns", "mdns", "dhcp")

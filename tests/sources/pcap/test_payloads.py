@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from scapy.layers.netbios import NBNSHeader, NBNSRegistrationRequest
 
 from audit.protocols import quic
 from audit.records import AnyRecord, Dns, Flow, Gap, Http, Message, MqttMessage, Tls, WebSocketMessage
+from audit.sources.pcap import datagrams, speakers
 from tests.protocols.test_quic import crypto, seal
 from tests.protocols.test_tls import certificate, handshake, hello, record, server_hello, sized, u16
 
@@ -312,3 +315,55 @@ def test_the_programs_of_a_secure_shell_are_named_and_the_rest_is_not_called_rea
     found = read(tmp_path, talk((False, server), (True, client), (True, sealed), (False, sealed), dport=22))
     assert [r.data for r in found if isinstance(r, Message)] == [server, client]
     assert [(r.observability, r.reason) for r in found if isinstance(r, Flow)] == [("metadata_only", "ssh")]
+
+
+def test_what_is_encrypted_is_not_taken_for_words(tmp_path: Path) -> None:
+    noise = random.Random(7)
+    sealed = [noise.randbytes(200) for _ in range(4_000)]
+    packets = talk(*((noise.random() < 0.5, each) for each in sealed[:24]), dport=6_000)
+    packets += [
+        craft.udp(each, 41_000 + number % 100, 6_000) for number, each in enumerate(sealed) if each[0] < 0x80
+    ]
+    padded = b"\x8f" * 40 + b"U" * 90 + noise.randbytes(20)
+    packets.append(craft.udp(padded, 50_000, 6_000))
+    found = read(tmp_path, packets)
+    assert not [r for r in found if isinstance(r, Message)]
+    assert {r.observability for r in found if isinstance(r, Flow)} == {"not_observed"}
+
+
+def test_words_among_other_bytes_are_told_and_the_rest_is_not_called_read(tmp_path: Path) -> None:
+    sealed = random.Random(8).randbytes(900)
+    words = bytes(range(128, 160)) + b"\x15device vacuum-4711 of Anna\x80\x81"
+    short = sealed[:40] + b"\x90lamp room\x91"
+    turns = (True, words), (False, sealed[:99]), (True, sealed), (False, short), (True, sealed), (True, words)
+    found = read(tmp_path, talk(*turns, dport=6_000))
+    assert [r.data for r in found if isinstance(r, Message)] == [words, short, sealed + words]
+    (flow,) = (r for r in found if isinstance(r, Flow))
+    assert (flow.observability, flow.reason) == ("observed", "read in part")
+
+
+def test_tls_behind_words_among_other_bytes(tmp_path: Path) -> None:
+    """As where MySQL turns to TLS."""
+    greeting = b"\x4a\0\0\0\x0a8.0.36\0\x0b\0\0\0\x91\x92\x93\0\xff\xff\xff\2\0caching_sha2_password_x\0"
+    packets = talk((False, greeting), (True, b"\x20\0\0\1\x85\xae\xff\1"), (True, HELLO), dport=3_306)
+    assert names(read(tmp_path, packets)) == [NAME]
+    assert names(craft.read(tmp_path, craft.pcap(packets), kinds={"tls"})) == [NAME]
+
+
+def test_a_long_talk_in_an_unknown_protocol_is_read_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = bytes(range(128, 160)) + b"\x15device vacuum-4711 of Anna\x80\x81"
+    over_tcp = talk(*((bool(number % 2), words) for number in range(40)), dport=6_000)
+    packets = over_tcp + [craft.udp(words, 41_000, 6_000)] * 40
+    for bound, value, told in (("MAX_WORDS", 500, 500 // len(words) + 1), ("MAX_TOLD", 20, 20)):
+        with monkeypatch.context() as patched:
+            patched.setattr(speakers, bound, value)
+            if bound == "MAX_TOLD":
+                patched.setattr(datagrams, bound, value)
+            found = craft.read(tmp_path, craft.pcap(packets))
+        counts = Counter(r.transport for r in found if isinstance(r, Message))
+        assert counts["tcp"] == told
+        assert counts["udp"] == (20 if bound == "MAX_TOLD" else 40)
+        gaps = [r.reason for r in found if isinstance(r, Gap)]
+        assert gaps == ["limit"] * (2 if bound == "MAX_TOLD" else 1)

@@ -15,6 +15,7 @@ from audit.protocols.malformed import Malformed
 
 MAX_PACKET = 16 << 20
 MAX_TOPICS = 1024
+MAX_ALIASES, MAX_ALIASED = 256, 1024  # topics that are remembered for their number, bytes of one
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT = 1, 2, 3, 8, 10, 14
 
@@ -31,7 +32,8 @@ class Connect(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """A message; `topic` may be empty in version 5, where an alias stands for it."""
+    """A message; `topic` is empty where an alias stands for it (version 5, 3.3.2.3.4) that was given before the first
+    packet, or may have been given another meaning in what was lost."""
 
     topic: str
     payload: bytes
@@ -62,6 +64,25 @@ Event = Connect | Publish | Subscribe | Properties | Other
 
 _SHORT = (CONNACK, 4, 5, 6, 7)  # two bytes, and properties since version 5
 _USER_PROPERTY = b"\x26"
+_ALIAS, _PAIR, _NUMBER = 0x23, 0x26, 0x0B
+_SIZES = {
+    0x01: 1,
+    0x17: 1,
+    0x19: 1,
+    0x24: 1,
+    0x25: 1,
+    0x28: 1,
+    0x29: 1,
+    0x2A: 1,
+    0x13: 2,
+    0x21: 2,
+    0x22: 2,
+    _ALIAS: 2,
+    0x02: 4,
+    0x11: 4,
+    0x18: 4,
+    0x27: 4,
+}  # of properties that have one (2.2.2.2)
 
 # CONNECT: flags 0; PUBLISH: any; PUBREL, SUBSCRIBE, UNSUBSCRIBE: flags 2; the rest: flags 0.
 _FIRST = re.compile(rb"[\x10\x20\x30-\x3f\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd0\xe0\xf0]")
@@ -98,6 +119,7 @@ class Packets:
         self._lost = False
         self._rest = 0  # bytes that are still to come of a packet of which some are lost
         self._properties: list[bytes] = []
+        self._aliases: dict[int, str] = {}
         self.skipped = 0
         """Bytes that could not be read, other than those reported as lost; known when the direction has ended."""
 
@@ -122,6 +144,7 @@ class Packets:
                 if not self._any:
                     raise Malformed("no MQTT packet")
                 self._lost = True
+                self._aliases.clear()
                 continue
             if len(buffer) < at + header + size:
                 break
@@ -151,6 +174,7 @@ class Packets:
         header, whole = _length(held, 0) if held and not self._lost and self._any else (0, 0)
         due = header + whole - len(held) if header > 0 and whole <= MAX_PACKET else 0
         events = self.finish()
+        self._aliases.clear()
         self._rest = max(due - size, 0)
         self._lost = self._lost or due < size
         self._any = True
@@ -194,7 +218,8 @@ class Packets:
                 at = _behind_properties(body, at, self._properties)
             if at > len(body):
                 raise Malformed("a PUBLISH is cut")
-            return Publish(topic.decode("utf-8", "backslashreplace"), body[at:], bool(first & 1), False)
+            name = self._named(topic.decode("utf-8", "backslashreplace"))
+            return Publish(name, body[at:], bool(first & 1), False)
         if kind in {SUBSCRIBE, UNSUBSCRIBE}:
             at = _behind_properties(body, 2, self._properties) if self.level == 5 else 2
             topics: list[str] = []
@@ -204,6 +229,37 @@ class Packets:
                 at += kind == SUBSCRIBE
             return Subscribe(tuple(topics), kind == UNSUBSCRIBE)
         return Other(kind)
+
+    def _named(self, topic: str) -> str:
+        """The topic of a PUBLISH whose properties were read: its own, or the one that its alias stands for."""
+        alias = _alias(self._properties[-1]) if self._properties else 0
+        if not topic:
+            return self._aliases.get(alias, "")
+        self._aliases.pop(alias, None)
+        if alias and len(topic) <= MAX_ALIASED and len(self._aliases) < MAX_ALIASES:
+            self._aliases[alias] = topic
+        return topic
+
+
+def _alias(properties: bytes) -> int:
+    """The topic alias among properties, 0 if there is none."""
+    at = 0
+    while at + 2 < len(properties):
+        kind = properties[at]
+        if kind == _ALIAS:
+            return properties[at + 1] << 8 | properties[at + 2]
+        if kind in _SIZES:
+            at += 1 + _SIZES[kind]
+        elif kind == _NUMBER:
+            header, _ = _length(properties, at)
+            if header <= 0:
+                break
+            at += header
+        else:  # one string, or two
+            at += 1
+            for _ in range(2 if kind == _PAIR else 1):
+                at += 2 + int.from_bytes(properties[at : at + 2], "big")
+    return 0
 
 
 def _string(body: bytes, at: int) -> tuple[bytes, int]:

@@ -100,6 +100,7 @@ ENTRIES: dict[str, Callable[[bytes], object]] = {
     "socks-5": lambda data: socks.server(data, 5),
     "connect": lambda data: connect.target(data.decode("latin-1")),
     "dhcp": dhcp.parse,
+    "dhcp-6": dhcp.parse6,
     "ssdp": ssdp.parse,
     "sctp": sctp.data_chunks,
     "grpc": grpc.parse,
@@ -135,6 +136,7 @@ SEEDS: dict[str, list[str]] = {
     "websocket-up": ["818537fa213d7f9f4d5158c18737fa213dc5b2e8f4fe3d21", "890548656c6c6f"],
     "mqtt": ["101200044d5154540402003c00066c616d702d37", "300a0003612f6278797a7a79"],
     "socks": ["050100050100030161003500", "0401005000000001006100"],
+    "dhcp-6": ["0161626300270006010461626364", "0b61626300100006000001570002"],
     "dhcp": [(b"\1\1\6\0" + bytes(232)).hex() + "638253630c0161350103ff"],
 }
 

@@ -78,6 +78,24 @@ def test_mqtt_5_properties() -> None:
     assert mqtt.Packets().feed(old) == [mqtt.Connect(3, "old", None, False, None, b"")]
 
 
+def test_mqtt_5_topic_aliases() -> None:
+    def publish(topic: bytes, alias: int, data: bytes) -> bytes:
+        properties = (
+            b"\x01\1\x02\0\0\0\x09\x03" + text(b"json") + b"\x26" + text(b"a") + text(b"\x23") + b"\x0b\x81\1"
+        )
+        properties += b"\x23" + alias.to_bytes(2, "big")
+        return packet(0x30, text(topic) + bytes([len(properties)]) + properties + data)
+
+    packets = mqtt.Packets(5)
+    wire = publish(b"home/hall", 1, b"on") + publish(b"home/den", 2, b"on") + publish(b"", 1, b"off")
+    wire += publish(b"home/attic", 1, b"on") + publish(b"", 1, b"off") + publish(b"", 7, b"off")
+    told = [event.topic for event in packets.feed(wire) if isinstance(event, mqtt.Publish)]
+    assert told == ["home/hall", "home/den", "home/hall", "home/attic", "home/attic", ""]
+    assert not packets.gap(10)
+    behind = packets.feed(publish(b"", 2, b"off") * 3) + packets.finish()
+    assert {event.topic for event in behind if isinstance(event, mqtt.Publish)} == {""}
+
+
 def test_mqtt_after_loss() -> None:
     publish = [packet(0x30, text(b"topic/%d" % n) + b"y" * 150) for n in range(6)]
     packets = mqtt.Packets()
@@ -142,6 +160,21 @@ def test_dhcp() -> None:
     assert dhcp.parse(named).domain_name == "pc.up"
     with pytest.raises(Malformed):
         dhcp.parse(bytes(300))
+
+
+def test_dhcp_6() -> None:
+    def option(code: int, value: bytes) -> bytes:
+        return code.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
+
+    name = option(39, b"\1\x0cannas-laptop\3lan\0")
+    maker = option(16, b"\0\0\1\x37" + text(b"MSFT 5.0"))
+    solicit = b"\1abc" + option(1, b"\0\3\0\1\2\0\0\0\0\1") + option(8, b"\0\0") + maker + name
+    assert dhcp.parse6(solicit) == dhcp.Message6(False, 1, "annas-laptop.lan", "MSFT 5.0")
+    assert dhcp.parse6(b"\7abc") == dhcp.Message6(True, 7, None, None)
+    assert dhcp.parse6(solicit[:-1]) == dhcp.Message6(False, 1, None, "MSFT 5.0")
+    for bad in (b"", b"\1ab", b"\x0c\0" + bytes(32)):
+        with pytest.raises(Malformed):
+            dhcp.parse6(bad)
 
 
 def test_ssdp() -> None:

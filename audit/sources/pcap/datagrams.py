@@ -15,7 +15,7 @@ from audit.sources.pcap.decryption.quic import Quic
 from audit.sources.pcap.telling import MAX_TOLD, TOO_LONG, Carrier, Teller
 
 _CARRIERS: dict[int, Carrier] = {5353: "mdns", 5355: "llmnr", 137: "nbns"}
-_DHCP_PORTS, _SSDP_PORT = frozenset({67, 68}), 1900
+_SSDP_PORT = 1900
 _QUIC = (payloads.QUIC, payloads.QUIC_REST, payloads.QUIC_OR_PLAIN)
 _MAX_HELLOS = 32  # per flow
 _MAX_KEPT = 1_500  # bytes of a message that is kept in case it comes again
@@ -90,17 +90,21 @@ class Datagrams:
     def _message(self, side: int, data: bytes) -> None:
         """Data of no protocol known here, or what a device calls itself when it asks for an address or announces what
         it offers."""
-        whole = bool(self._ports & _DHCP_PORTS) or payloads.readable(data)
+        whole = bool(self._ports & dhcp.PORTS) or payloads.readable(data)
         if whole or (self.teller.count < MAX_TOLD and payloads.speaks(data)):
             self.teller.message(side, data, "udp")
             if not whole and self.teller.count == MAX_TOLD:
                 self.teller.gap("limit", None, TOO_LONG)
         self.teller.partly = self.teller.partly or not whole
-        if self._ports & _DHCP_PORTS:
+        if self._ports & {67, 68}:
             asked = dhcp.parse(data)
             if not asked.response:
                 name = asked.host_name or asked.domain_name or asked.vendor_class
                 self.teller.calls_itself(side, name, "dhcp", asked.address)
+        elif self._ports & dhcp.PORTS:
+            wished = dhcp.parse6(data)
+            if not wished.response:
+                self.teller.calls_itself(side, wished.domain_name or wished.vendor_class, "dhcp")
         elif _SSDP_PORT in self._ports:
             said = ssdp.parse(data)
             name = said.friendly_name or (said.user_agent if said.kind == "search" else said.server)

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from audit.protocols import dhcp
 from audit.sources.pcap.batch import I64, U8, Bools
 from audit.sources.pcap.packets import Packets
 
@@ -163,6 +164,6 @@ def telling_udp(data: U8, packets: Packets, rows: I64) -> U8:
     rest = rest[found[rest] == 0]
     if len(rest):
         readable = tells(data, packets.payload[rows[rest]], packets.carried[rows[rest]])
-        readable |= np.isin(dport[rest], (67, 68))
+        readable |= np.isin(dport[rest], tuple(dhcp.PORTS))
         found[rest[readable]] = PLAIN
     return found

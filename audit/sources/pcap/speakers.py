@@ -124,8 +124,9 @@ class Opening:
             return SecureShell(self._teller)
         if data[:4] == _HTTP_2 and (speaker := _http2(self._teller, side, data)) is not None:
             return speaker
-        if http1.starts_request(data) and http1.begins(data):
-            return Http1(self._teller, side, self._nested) if b"\n" in data or final else None
+        asked = data.lstrip(b"\r\n")  # RFC 9112, 2.2: old clients send empty lines before a request
+        if http1.starts_request(asked) and http1.begins(asked):
+            return Http1(self._teller, side, self._nested) if b"\n" in asked or final else None
         if self._teller.port == 80 and http1.starts_request(data) and http1.odd(data):
             self._teller.http(side, odd_request(data), None, self._teller.time)
             return Opaque()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dhcp6 import VENDOR_CLASS_DATA, DHCP6_Solicit, DHCP6OptClientFQDN, DHCP6OptVendorClass
 from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from audit.pipeline import Capture, analyze
@@ -31,6 +33,14 @@ def mdns(address: str, src: str = craft.PHONE, dst: str = MULTICAST) -> bytes:
 
 REQUEST = dhcp([("message-type", "request"), ("requested_addr", craft.PHONE), ("hostname", b"Pixel-7")])
 VENDOR = dhcp([("message-type", "discover"), ("vendor_class_id", b"android-dhcp-14")])
+WISH = (
+    Ether()
+    / IPv6(src="fe80::7", dst="ff02::1:2")
+    / UDP(sport=546, dport=547)
+    / DHCP6_Solicit(trid=1)
+    / DHCP6OptVendorClass(enterprisenum=343, vcdata=[VENDOR_CLASS_DATA(data=b"MSFT 5.0")])
+    / DHCP6OptClientFQDN(fqdn="annas-laptop.lan")
+)
 ACK = dhcp([("message-type", "ack"), ("hostname", b"router")], src="192.168.1.1", sport=67)
 NOTIFY = (
     b"NOTIFY * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\nServer: Linux UPnP/1.0 Sonos/63.2\r\nNT: x\r\n\r\n"
@@ -44,6 +54,8 @@ OFFERED = craft.udp(NOTIFY, 50_000, 1900, dst="239.255.255.250")
         (REQUEST, [(craft.PHONE, "Pixel-7", "dhcp")]),
         (VENDOR, [("0.0.0.0", "android-dhcp-14", "dhcp")]),
         (ACK, []),
+        (bytes(WISH), [("fe80::7", "annas-laptop.lan", "dhcp")]),
+        (bytes(WISH)[:-20], [("fe80::7", "MSFT 5.0", "dhcp")]),
         (mdns(craft.PHONE), [(craft.PHONE, "annas-phone.local", "mdns")]),
         (mdns("192.168.1.77"), []),  # somebody else's address
         (OFFERED, [(craft.PHONE, "Linux UPnP/1.0 Sonos/63.2", "ssdp")]),

@@ -192,6 +192,11 @@ def test_pipelined_chunked_and_coded_http(tmp_path: Path) -> None:
     ]
 
 
+def test_empty_lines_before_a_request(tmp_path: Path) -> None:
+    request = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    assert paths(read(tmp_path, talk((True, b"\r\n\r\n" + request + b"\r\n" + request)))) == ["/a", "/a"]
+
+
 def test_a_websocket_in_clear(tmp_path: Path) -> None:
     ask = b"GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     accept = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"

@@ -495,6 +495,11 @@ class CoverageEntry(Struct, frozen=True, kw_only=True):
     tls_records_up: RecordSizes | None = None
     tls_records_down: RecordSizes | None = None
 
+    @property
+    def partly(self) -> bool:
+        """Whether the flows were read, but not wholly."""
+        return self.observability == "observed" and self.reason in ("lost", "read in part")
+
 
 class GapSummary(Struct, frozen=True, kw_only=True):
     """Gaps of one capture, alike in reason and detail, counted."""

@@ -14,7 +14,6 @@ from audit.detection.words import MIN_TOKEN
 from audit.records import Canary, Coverage, Experiment, Finding, Mode, RecipientSummary, Trials, Verdict
 
 _MODES: tuple[Mode, ...] = ("idle", "normal", "private", "unknown")
-_IN_PART = ("lost", "read in part")  # reasons of flows that were observed, but not wholly
 _NAMES = {"idle": "idle", "normal": "normal mode", "private": "private mode", "unknown": "an unknown mode"}
 
 
@@ -98,9 +97,7 @@ def _verdict(
             f" {flows} to {'one recipient' if count == 1 else f'{count} recipients'} could not be read:"
             f" what was carried{size} is unknown."
         )
-    partly = sum(
-        e.flows for e in coverage.flows if e.mode == mode and e not in closed and e.reason in _IN_PART
-    )
+    partly = sum(e.flows for e in coverage.flows if e.mode == mode and e.partly)
     if partly:
         statement += (
             f" {'One flow was' if partly == 1 else f'{partly} flows were'} read in part: the rest is unknown."

@@ -42,6 +42,7 @@ class Column(Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     leaks: int
     unseen: int
+    partly: int
     flows: int
 
 
@@ -140,6 +141,7 @@ def _column(audit: Audit, mode: Mode, setting: str | None, audited: bool) -> Col
         verdict=verdict,
         leaks=sum(1 for each in audit.findings if _same(each, mode, setting) and kind(each) == "leak"),
         unseen=sum(entry.flows for entry in flows if entry.observability != "observed"),
+        partly=sum(entry.flows for entry in flows if entry.partly),
         flows=sum(entry.flows for entry in flows),
     )
 
@@ -371,10 +373,14 @@ def _reach(audit: Audit) -> str:
 def _connections(audit: Audit) -> str:
     total = sum(entry.flows for entry in audit.coverage.flows)
     unseen = sum(entry.flows for entry in audit.coverage.flows if entry.observability != "observed")
+    partly = sum(entry.flows for entry in audit.coverage.flows if entry.partly)
     if not total:
         return "How much of the traffic could be read is unknown."
     if unseen:
-        return f"{unseen:,} of {total:,} connections could not be read; what they carried is unknown."
+        rest = f", {partly:,} only in part" if partly else ""
+        return f"{unseen:,} of {total:,} connections could not be read{rest}; what they carried is unknown."
+    if partly:
+        return f"{partly:,} of {total:,} connections could be read only in part; what else they carried is unknown."
     return f"All {total:,} connections could be read; what went past the captures is unknown."
 
 

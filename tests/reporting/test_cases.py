@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from audit.records import Audit
 from audit.reporting.html import render
@@ -75,6 +76,29 @@ def test_packets_without_keys_are_unknown(read: Callable[..., str]) -> None:
     recipients = text.partition("Everyone who received something")[2].partition("Bytes by phase")[0]
     assert recipients.count("unread") == 5
     assert "No leak seen" not in text.partition("The experiment")[0]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (cases.clean, "1 of {} connections could be read only in part; what else they carried is unknown."),
+        (
+            cases.locked,
+            "11 of {} connections could not be read, 1 only in part; what they carried is unknown.",
+        ),
+    ],
+)
+def test_what_was_read_in_part_is_not_called_read(
+    tmp_path: Path, case: Callable[[Path], Audit], said: str
+) -> None:
+    audit = case(tmp_path)
+    flows = sorted(audit.coverage.flows, key=lambda entry: (entry.observability != "observed", entry.flows))
+    assert flows[0].flows == 1
+    flows[0] = structs.replace(flows[0], reason="lost")
+    coverage = structs.replace(audit.coverage, flows=tuple(flows))
+    text = Page(render(structs.replace(audit, coverage=coverage))).text
+    assert said.format(sum(entry.flows for entry in flows)) in text
+    assert "connections could be read;" not in text
 
 
 def test_an_empty_capture_says_what_it_cannot_know(read: Callable[..., str]) -> None:

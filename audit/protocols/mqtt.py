@@ -90,10 +90,10 @@ _FIRST = re.compile(rb"[\x10\x20\x30-\x3f\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd
 
 def starts(data: bytes) -> bool:
     """Whether bytes begin with a CONNECT packet."""
+    if data[:1] != b"\x10":
+        return False
     header, _ = _length(data, 0)
-    return (
-        header > 0 and data[:1] == b"\x10" and data[header : header + 6] in {b"\x00\x04MQTT", b"\x00\x06MQIs"}
-    )
+    return header > 0 and data[header : header + 6] in {b"\x00\x04MQTT", b"\x00\x06MQIs"}
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:

@@ -38,7 +38,8 @@ _ZLIB = re.compile(rb"x[\x01\x5e\x9c\xda]")
 _MARKED = np.zeros(1 << 16, dtype=np.bool_)  # pairs of bytes that begin one of these
 _MARKED[[0x1F8B, 0x28B5, 0x0422, 0xFF06, 0x7801, 0x785E, 0x789C, 0x78DA]] = True
 _LETTERS = bytes(byte in _PRINTABLE for byte in range(256))
-_CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\xa0-\U0010ffff]")
+_CONTROLS = bytes(byte for byte in range(0x80) if byte not in _PRINTABLE)
+_CONTROL = re.compile(r"[\x80-\x9f]")
 _UPPER = np.zeros(256, dtype=np.bool_)
 _UPPER[ord("A") : ord("Z") + 1] = True
 
@@ -84,13 +85,6 @@ def readable(data: bytes) -> bool:
 def speaks(data: bytes, least: int = LONG_WORD) -> bool:
     """Whether a payload that is not readable holds words of at `least` so many bytes, or data under a common
     compression near its beginning: what is encrypted does not look like that."""
-    head = data[:_HEAD]
-    if _PACKED.search(head):
-        return True
-    for mark in _ZLIB.finditer(head):
-        with suppress(zlib.error):
-            if zlib.decompressobj().decompress(data[mark.start() :], _HEAD):
-                return True
     letters = data.translate(_LETTERS)
     word = b"\1" * least
     at = letters.find(word)
@@ -100,13 +94,22 @@ def speaks(data: bytes, least: int = LONG_WORD) -> bool:
         if len(set(words[:_HEAD])) >= _VARIED:
             return True
         at = letters.find(word, at + len(words))
+    head = data[:_HEAD]
+    if _PACKED.search(head):
+        return True
+    for mark in _ZLIB.finditer(head):
+        with suppress(zlib.error):
+            if zlib.decompressobj().decompress(data[mark.start() :], _HEAD):
+                return True
     return False
 
 
 def _utf8(head: bytes) -> bool:
     """Whether bytes are text of any script and nothing else, as far as they go (RFC 3629)."""
+    if len(head.translate(None, _CONTROLS)) < len(head):
+        return False
     try:
-        return not _CONTROL.search(codecs.getincrementaldecoder("utf-8")().decode(head))
+        return not _CONTROL.search(codecs.utf_8_decode(head, "strict", False)[0])
     except UnicodeDecodeError:
         return False
 

@@ -388,7 +388,7 @@ class WordsSpeaker(TextSpeaker):
         return self._pieces <= MAX_TURN and super()._turns(data)
 
     def _message(self, data: bytes) -> None:
-        if not readable(data) and not speaks(data, WORD if len(data) <= MAX_SHORT else LONG_WORD):
+        if not speaks(data, WORD if len(data) <= MAX_SHORT else LONG_WORD) and not readable(data):
             return
         super()._message(data)
         self._told += len(data)

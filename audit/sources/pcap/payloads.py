@@ -79,7 +79,9 @@ def readable(data: bytes) -> bool:
     """Whether one payload is readable, wholly or for the most part."""
     head = data[:_HEAD]
     share = 1 - len(head.translate(None, _PRINTABLE)) / len(head) if head else 0.0
-    return share >= (0.6 if len(head) >= 32 else 0.85) or (len(head) >= _MIN_FOREIGN and _utf8(head))
+    if len(head) < 32:
+        return share >= 0.85 or (len(head) >= _MIN_FOREIGN and _utf8(head))
+    return share >= (0.6 if b"\1" * WORD in head.translate(_LETTERS) else 0.7) or _utf8(head)
 
 
 def speaks(data: bytes, least: int = LONG_WORD) -> bool:

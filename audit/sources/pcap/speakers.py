@@ -44,6 +44,7 @@ class Opening:
         self._order: list[tuple[int, bytes]] = []
         self._missed = [0, 0]  # bytes of each side that are missing before what is known
         self._passed = 0
+        self._sealed = False  # it is TLS that began before the capture
         self._speaker: Speaker | None = None
         self.http: Http1 | None = None  # what is spoken, if it has bodies that may be passed over
         self.done = False
@@ -115,11 +116,14 @@ class Opening:
         if data[:2] == _SEALED and self._depth:  # TLS of which the hellos are lost
             self._teller.observed("metadata_only", "no_key")
             return Opaque()
-        if data[:2] == _SEALED and self._teller.status is None:  # TLS that began before the capture
-            if self._teller.ring is not None and self._teller.ring.hopeful:
+        if data[:2] == _SEALED and data[2:3] <= b"\x04" and not self._sealed:
+            self._sealed = True
+            if self._teller.status is None and self._teller.ring is not None and self._teller.ring.hopeful:
                 self._teller.lost_beginning()
-            else:
+            elif self._teller.status is None:
                 self._teller.observed("metadata_only", "no_key")
+        if self._sealed:  # whatever its records look like, split as they may be
+            return self._pass(side)
         if data.startswith(_SSH):
             return SecureShell(self._teller)
         if data[:4] == _HTTP_2 and (speaker := _http2(self._teller, side, data)) is not None:
@@ -148,7 +152,11 @@ class Opening:
             return TextSpeaker(self._teller, self._nested)
         if speaks(data):
             return WordsSpeaker(self._teller, self._nested)
-        self._begun[side] = b""  # nothing that can be read; what follows may be
+        return self._pass(side)
+
+    def _pass(self, side: int) -> Speaker | None:
+        """What a side said so far is nothing that can be read; what follows may be."""
+        self._begun[side] = b""
         if self._depth:
             for place, piece in self._order:
                 self._missed[place] += len(piece)

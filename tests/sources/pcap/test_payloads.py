@@ -14,7 +14,7 @@ from scapy.layers.netbios import NBNSHeader, NBNSRegistrationRequest
 
 from audit.protocols import quic
 from audit.records import AnyRecord, Dns, Flow, Gap, Http, Message, MqttMessage, Tls, WebSocketMessage
-from audit.sources.pcap import datagrams, speakers
+from audit.sources.pcap import datagrams, payloads, speakers
 from tests.protocols.test_quic import crypto, seal
 from tests.protocols.test_tls import certificate, handshake, hello, record, server_hello, sized, u16
 
@@ -372,3 +372,14 @@ def test_a_long_talk_in_an_unknown_protocol_is_read_so_far(
         assert counts["udp"] == (20 if bound == "MAX_TOLD" else 40)
         gaps = [r.reason for r in found if isinstance(r, Gap)]
         assert gaps == ["limit"] * (2 if bound == "MAX_TOLD" else 1)
+
+
+@pytest.mark.parametrize("size", [32, 40, 64, 400])
+def test_random_data_seldom_looks_like_text(size: int) -> None:
+    noise = random.Random(size)
+    assert sum(payloads.readable(noise.randbytes(size)) for _ in range(10_000)) < 30
+
+
+def test_text_between_binary_fields_is_readable() -> None:
+    call = b"\x80\x01\0\x01\0\0\0\x0bsearchQuery\0\0\0\x01\x0b\0\x01\0\0\0\x17"  # as Thrift frames them
+    assert payloads.readable(call + b"headache in the morning")

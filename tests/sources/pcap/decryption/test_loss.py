@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from audit.records import AnyRecord, Flow, Gap, Http
+from audit.records import AnyRecord, Flow, Gap, Http, Message
 
 from . import quic_talks, talks
 from .quic_talks import Http3, Link
@@ -297,6 +297,16 @@ def test_a_connection_without_its_beginning_is_a_gap(
     records = talks.opened(harmed.write(tmp_path), tmp_path / "keys.log")
     assert [gap.reason for gap in records if isinstance(gap, Gap)] == ["lost"]
     assert [flow.reason for flow in records if isinstance(flow, Flow)] == ["lost"]
+
+
+def test_a_record_that_reads_like_text_by_chance_is_none(tmp_path: Path) -> None:
+    wire = Wire()
+    wire.tcp(50_000).send(b"\x17\x03\x03\0\x20" + b"like text by mere chance, often.", up=True)
+    keys = tmp_path / "keys.log"
+    keys.write_text(f"CLIENT_RANDOM {'ab' * 32} {'cd' * 48}\n")
+    records = talks.opened(wire.write(tmp_path), keys)
+    assert [flow.reason for flow in records if isinstance(flow, Flow)] == ["lost"]
+    assert not [one for one in records if isinstance(one, Message)]
 
 
 @pytest.mark.parametrize("version", _VERSIONS)
